@@ -1,0 +1,115 @@
+"""The record layout: what a clause leaves in the ring buffer, at which offset.
+
+Both sides use it: `ir.lower` emits the stores, `consumer.decode` reads them.
+
+A record (the bytes after the ring buffer's own 8-byte header):
+
+    offset 0   u16  layout   index into the session's tuple of RecordLayouts; FAULT for a fault record
+    offset 2   u16  cpu
+    offset 4   u32  probe    the probe's id (Probe.id), as `dtrace -l` shows it
+    offset 8   ...  fields, each aligned to min(8, its size); then padding to a multiple of 8
+
+All integers are in host byte order.  A record has a constant size.
+"""
+
+from __future__ import annotations
+
+from dsight.value import Value
+
+HEADER = "HHI"  # struct format of layout, cpu, probe
+HEADER_SIZE = 8
+
+FAULT = 0xFFFF
+# A fault record: header (layout = FAULT), then
+FAULT_FORMAT = "HHIHHIQQ"  # header, clause index, action index, fault (DTRACEFLT_*), address, unused (0)
+FAULT_SIZE = 32
+
+# Fault numbers and what dtrace(1) calls them (DTRACEFLT_*).
+FAULTS = {
+    1: "invalid address",  # BADADDR
+    2: "invalid alignment",  # BADALIGN
+    3: "illegal operation",  # ILLOP
+    4: "divide-by-zero",  # DIVZERO
+    5: "out of scratch space",  # NOSCRATCH
+    6: "invalid address",  # KPRIV: kernel privileges
+    7: "invalid address",  # UPRIV: user privileges
+    8: "tuple stack overflow",  # TUPOFLOW
+    9: "bad stack",  # BADSTACK
+}
+BADADDR, BADALIGN, ILLOP, DIVZERO, NOSCRATCH = 1, 2, 3, 4, 5
+
+INET_SIZE = 20  # u32 address family (AF_INET, AF_INET6; else shown as ""), 16 bytes of address
+
+
+class Field(Value):
+    """One value in a record or a key.
+
+    kind   what it is                                            size
+    i      signed integer                                        1 2 4 8
+    u      unsigned integer (pointers too)                       1 2 4 8
+    s      string, ended by NUL or by the field's end            any
+    inet   an address still to be written as text: see INET_SIZE 20
+    b      raw bytes                                             any
+    """
+
+    kind: str
+    offset: int  # from the start of the record (header included) or of the key
+    size: int
+
+
+class Action(Value):
+    """One data-recording action of a clause, in source order.
+
+    kind     fields                     text                 else
+    trace    one                        -
+    printf   one for each argument      the format string
+    tracemem one, kind b                -
+    exit     one integer                -
+    printa   none                       format or ""         aggs: the aggregations' ids
+    clear, trunc, normalize, denormalize                     aggs; fields: the argument, if any
+    values   any number                 the event's name     for library users: no output (`emit` in D libraries)
+    """
+
+    kind: str
+    fields: tuple[int, ...] = ()  # indexes into RecordLayout.fields
+    text: str = ""
+    aggs: tuple[int, ...] = ()
+    bit: int = -1  # bit of the mask that says whether it ran; -1: always
+
+
+class RecordLayout(Value):
+    """The record of one clause."""
+
+    clause: int
+    size: int  # header and padding included, a multiple of 8
+    fields: tuple[Field, ...]
+    actions: tuple[Action, ...]
+    mask: int = -1  # offset of a u64 with a bit for each conditional action; -1: none is
+
+
+class AggLayout(Value):
+    """One aggregation: where it is, how a key and a value look.
+
+    Keys are a struct of `keys` fields padded to `key_size` (0: no key); the map
+    is a per-CPU hash, or a per-CPU array of one entry where there is no key.
+    A value is u64s, by `func`:
+
+    count        n
+    sum          i64 total
+    min max      i64 value, u64 seen (0: never)
+    avg          u64 n, i64 total
+    stddev       u64 n, i64 total, u128 total of squares (low, high)
+    quantize     127 buckets of i64: index 63 is zero, 64+k holds 2**k.., 62-k holds -(2**k)..
+    lquantize    params (base, limit, step): underflow, levels.., overflow
+    llquantize   params (factor, low, high, steps): see consumer.aggregate
+    """
+
+    id: int
+    name: str  # without the @; "" for the anonymous one
+    func: str
+    keys: tuple[Field, ...]
+    key_size: int
+    value_size: int
+    map: str  # name of its map
+    params: tuple[int, ...] = ()
+    signed: bool = True  # whether the aggregated value was a signed integer

@@ -1,0 +1,92 @@
+"""Frozen values: the nouns handed from one stage to the next.
+
+`Value` is a small stand-in for `@dataclass(frozen=True, slots=True)`: importing
+`dataclasses` costs more than compiling a script (docs/decisions/0002-values.md).
+
+    class Span(Value):
+        start: int
+        end: int = 0
+
+gives slots, positional and keyword construction, equality, hash, repr and
+`replace()`.  Annotations that start with ``ClassVar`` are left alone.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, ClassVar, Self, dataclass_transform
+else:
+
+    def dataclass_transform(**_):
+        return lambda cls: cls
+
+
+@dataclass_transform(frozen_default=True)
+class _ValueMeta(type):
+    def __new__(mcls, name: str, bases: tuple[type, ...], ns: dict[str, Any]) -> _ValueMeta:
+        own = tuple(n for n, t in ns.get("__annotations__", {}).items() if not t.startswith("ClassVar"))
+        defaults = {n: ns.pop(n) for n in own if n in ns}
+        ns["__slots__"] = own
+        cls = super().__new__(mcls, name, bases, ns)
+        inherited: tuple[str, ...] = ()
+        inherited_defaults: dict[str, Any] = {}
+        for base in bases:
+            inherited += getattr(base, "_fields", ())
+            inherited_defaults.update(getattr(base, "_defaults", {}))
+        cls._fields = inherited + own  # type: ignore[attr-defined]
+        cls._defaults = inherited_defaults | defaults  # type: ignore[attr-defined]
+        return cls
+
+
+class Value(metaclass=_ValueMeta):
+    """Base of all frozen values; see the module's docstring."""
+
+    if TYPE_CHECKING:
+        _fields: ClassVar[tuple[str, ...]]
+        _defaults: ClassVar[dict[str, Any]]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        put = object.__setattr__
+        fields = self._fields
+        if len(args) > len(fields):
+            raise TypeError(f"{type(self).__name__} takes {len(fields)} values, got {len(args)}")
+        for name, value in zip(fields, args):
+            put(self, name, value)
+        for name in fields[len(args) :]:
+            if name in kwargs:
+                put(self, name, kwargs.pop(name))
+            elif name in self._defaults:
+                put(self, name, self._defaults[name])
+            else:
+                raise TypeError(f"{type(self).__name__} misses {name!r}")
+        if kwargs:
+            raise TypeError(f"{type(self).__name__} has no {', '.join(kwargs)}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen: {name}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen: {name}")
+
+    def _key(self) -> tuple[Any, ...]:
+        return tuple([getattr(self, n) for n in self._fields])
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return type(self) is type(other) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash((type(self).__name__, self._key()))
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{n}={getattr(self, n)!r}" for n in self._fields)
+        return f"{type(self).__name__}({inside})"
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed."""
+        for name in self._fields:
+            if name not in changes:
+                changes[name] = getattr(self, name)
+        return type(self)(**changes)
