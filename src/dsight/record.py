@@ -67,7 +67,6 @@ class Action(Value):
     exit     one integer                -
     printa   none                       format or ""         aggs: the aggregations' ids
     clear, trunc, normalize, denormalize                     aggs; fields: the argument, if any
-    values   any number                 the event's name     for library users: no output (`emit` in D libraries)
     """
 
     kind: str

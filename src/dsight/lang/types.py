@@ -22,8 +22,9 @@ from dsight.btf.types import (
 __all__ = [
     "Array", "Enum", "Float", "Func", "Int", "Member", "Pointer", "Qualified", "Struct", "Type", "Typedef", "Void",
     "unqualified", "String", "Inet", "Stack", "Symaddr",
-    "VOID", "CHAR", "SHORT", "INT", "LONG", "UCHAR", "USHORT", "UINT", "ULONG", "LONGLONG", "ULONGLONG", "BOOL", "STRING",
-    "is_integer", "is_pointer", "is_scalar", "is_stringlike", "pointer_to", "INT_TYPES",
+    "VOID", "CHAR", "SHORT", "INT", "LONG", "UCHAR", "USHORT", "UINT", "ULONG", "LONGLONG", "ULONGLONG",
+    "BOOL", "STRING", "INT_TYPES",
+    "is_integer", "is_pointer", "is_scalar", "is_stringlike", "pointer_to",
 ]  # fmt: skip
 
 
