@@ -166,7 +166,7 @@ class _Verifier:
             return type(arg) is str and arg in HELPERS
         if kind == "c":
             return type(arg) is str and arg in CONDITIONS
-        return type(arg) is str  # m; l is looked up with the jumps; * is the helper's
+        return kind == "*" or type(arg) is str  # m; l is looked up with the jumps; * is call_problem's
 
     def problem(self, op: str, args: tuple[Operand, ...]) -> str:
         """What one operation asks beyond the kinds of its operands; "" where all is well."""
