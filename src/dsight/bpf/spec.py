@@ -6,8 +6,11 @@ happens when kernel.load makes loaded programs and maps of them.
 
 from __future__ import annotations
 
+from dsight.ir.maps import MapSpec
 from dsight.source import Span
 from dsight.value import Value
+
+__all__ = ["Insn", "MapSpec", "ProgramSpec"]
 
 
 class Insn(Value):
@@ -25,26 +28,6 @@ class Insn(Value):
     imm: int = 0
     ref: tuple[str, str] | tuple[str, str, int] | None = None
     span: Span | None = None
-
-
-class MapSpec(Value):
-    """A map to create.
-
-    kind: "hash", "array", "percpu_hash", "percpu_array", "ringbuf", "lru_hash".
-    `mmap`: BPF_F_MMAPABLE (array only).  `readonly`: frozen after `initial` is written, and
-    BPF_F_RDONLY_PROG.  `initial`: contents of an array's first value.  `prealloc` False:
-    BPF_F_NO_PREALLOC (hash kinds).
-    """
-
-    name: str
-    kind: str
-    key_size: int
-    value_size: int
-    max_entries: int
-    mmap: bool = False
-    readonly: bool = False
-    initial: bytes = b""
-    prealloc: bool = True
 
 
 class ProgramSpec(Value):

@@ -1,0 +1,281 @@
+"""Typed tree to IR: one Function for each Unit.
+
+A program's shape:
+
+    entry       is the session active, which probe is it, does the guard hold
+    scratch     (only if scratch memory is used) find this CPU's
+    clause N    predicate; reserve the record; actions; submit
+    fault N     discard the record, leave a fault record, run the ERROR clauses
+    out         return 0
+
+A fault ends its clause; the next one goes on.  A string is memory, never a
+register: see lower_text.  What is not supported yet raises CompileError here.
+"""
+
+from __future__ import annotations
+
+from dsight import record
+from dsight.errors import CompileError, fail
+from dsight.ir import lower_expr, lower_stmt
+from dsight.ir.build import Builder
+from dsight.ir.maps import MapSpec
+from dsight.ir.ops import Function, MapRef, Reg
+from dsight.ir.storage import ACTIVE, DROPS, STATE, Storage, round8
+from dsight.ir.unit import Unit
+from dsight.lang import typed
+from dsight.source import Span
+
+
+class Lowering:
+    """The state of lowering one unit.
+
+    `known` holds what has been worked out on every path to here: built-in values
+    and variables by key.  Branches start from a copy and their findings are
+    dropped at the join (`fork`, `join`).
+    """
+
+    def __init__(self, unit: Unit, storage: Storage, errors: tuple[typed.Clause, ...]) -> None:
+        self.unit = unit
+        self.storage = storage
+        self.options = storage.options
+        self.errors = errors
+        self.b = Builder(unit.name)
+        self.known: dict[object, int] = {}
+        self.origins: dict[int, lower_expr.Origin] = {}
+        self.temps: dict[int, int] = {}
+        self.this: dict[str, Reg] = {}
+        self.this_buffers: dict[str, int] = {}  # clause-local strings: offset in scratch memory
+        self.scratch_used = 0
+        self.scratch: Reg = self.b.reg()
+        self.probe: int = unit.entry.probe
+        self.clause: typed.Clause | None = None
+        self.action = 0
+        self.fault_label = ""
+        self.fault_info: Reg = self.b.reg()
+        self.fault_address: Reg = self.b.reg()
+        self.error_args: tuple[int, ...] | None = None
+        self.record: Reg | None = None
+        self.next_action = 0  # in the clause's RecordLayout.actions
+        self.exiting: Reg | None = None
+        self.out = self.b.label("out")
+
+    # -- helpers every part uses
+
+    def unsupported(self, what: str, span: Span | None) -> CompileError:
+        return fail("D_UNKNOWN", f"{what} is not supported yet", span)
+
+    def fork(self) -> dict[object, int]:
+        """What is known before a branch; give it to `join` after."""
+        return dict(self.known)
+
+    def join(self, before: dict[object, int]) -> None:
+        """After a branch: only what was known before and has not been changed since."""
+        now = self.known
+        self.known = {k: v for k, v in before.items() if k in now and now[k] is v}
+
+    def globals_at(self, offset: int) -> Reg:
+        return self.b.emit("value", "globals", offset)
+
+    def constant_at(self, data: bytes) -> Reg:
+        """Address of constant bytes."""
+        return self.b.emit("value", "constants", self.storage.constant(data))
+
+    def scratch_alloc(self, size: int) -> int:
+        """Offset of `size` new bytes in the scratch memory: each use of memory in a program has its
+        own, since nothing loops."""
+        at = self.scratch_used
+        self.scratch_used += round8(size)
+        return at
+
+    def scratch_at(self, offset: int) -> Reg:
+        """Pointer into the scratch memory."""
+        return self.b.emit("add", self.scratch, offset) if offset else self.b.emit("mov", self.scratch)
+
+    def buffer(self, hint: str, size: int) -> tuple[Reg, int]:
+        """Memory for a short while: a pointer and an offset behind it.  Small ones are on the stack."""
+        if size <= 48:
+            return self.b.slot_addr(self.b.slot(hint, round8(size))), 0
+        return self.scratch, self.scratch_alloc(size)
+
+    def fault_if(self, condition: str, a: int, c: int, kind: int, address: int = 0) -> None:
+        """Go to a fault if the condition holds."""
+        b = self.b
+        bad, good = b.label("bad"), b.label("good")
+        b.br(condition, a, c, bad, good)
+        b.start(bad)
+        b.set(self.fault_info, "mov", kind | self.action << 16)
+        b.set(self.fault_address, "mov", address)
+        b.jmp(self.fault_label)
+        b.start(good)
+
+    def count(self, counter: int) -> None:
+        """Add one to a counter of the session (storage.COUNTERS)."""
+        b = self.b
+        key = b.slot_addr(b.slot("zero", 8))
+        b.store(key, 0, 8, 0)
+        found = b.call("map_lookup_elem", MapRef("counters"), key)
+        there, done = b.label("count"), b.label("counted")
+        b.br("eq", found, 0, done, there)
+        b.start(there)
+        b.store(found, counter * 8, 8, b.emit("add", b.load(found, counter * 8, 8), 1))
+        b.jmp(done)
+        b.start(done)
+
+
+def lower(unit: Unit, storage: Storage, errors: tuple[typed.Clause, ...] = ()) -> Function:
+    """The function of one unit; what it needs of maps is added to the storage.
+
+    `errors` are the script's ERROR clauses, which run where a clause faults.
+    Raises CompileError for what is not supported yet.
+    """
+    low = Lowering(unit, storage, errors)
+    b = low.b
+    body, find_scratch = b.label("clauses"), b.label("find_scratch")
+    _enter(low)
+    b.jmp(find_scratch)
+    b.start(body)
+    for clause in unit.clauses:
+        _lower_clause(low, clause)
+    b.jmp(low.out)
+    b.start(low.out)
+    b.ret(0)
+    b.start(find_scratch)  # only now it is known whether it is needed
+    _initialise_this(low)
+    if low.scratch_used:
+        _find_scratch(low)
+    b.jmp(body)
+    for spec in unit.maps:
+        storage.maps[spec.name] = spec
+    return b.finish()
+
+
+def _enter(low: Lowering) -> None:
+    """State, probe, guard."""
+    b, unit = low.b, low.unit
+    if unit.clauses:
+        b.span = unit.clauses[0].span
+    if not unit.always:
+        state = b.load(low.globals_at(STATE), 0, 8)
+        active = b.label("active")
+        b.br("eq", state, ACTIVE, active, low.out)
+        b.start(active)
+    if unit.entry.probe < 0:
+        low.probe = lower_expr.look_up_probe(low)
+    if unit.guard is not None:
+        hit = b.label("guard")
+        lower_expr.branch(low, unit.guard, hit, low.out)
+        b.start(hit)
+
+
+def _initialise_this(low: Lowering) -> None:
+    """Clause-local variables are zero when the probe fires."""
+    for value in low.this.values():
+        low.b.set(value, "mov", 0)
+
+
+def _find_scratch(low: Lowering) -> None:
+    b = low.b
+    name = f"scratch_{low.unit.name}"
+    low.storage.maps[name] = MapSpec(name, "percpu_array", 4, low.scratch_used, 1)
+    key = b.slot_addr(b.slot("zero", 8))
+    b.store(key, 0, 8, 0)
+    b.set(low.scratch, "call", "map_lookup_elem", MapRef(name), key)
+    found = b.label("scratch")
+    b.br("eq", low.scratch, 0, low.out, found)
+    b.start(found)
+    for offset in low.this_buffers.values():
+        b.store(low.scratch, offset, 8, 0)
+
+
+def _lower_clause(low: Lowering, clause: typed.Clause) -> None:
+    """One clause, from predicate to submit, and what happens when it faults."""
+    b = low.b
+    low.clause, low.action, low.record, low.next_action = clause, 0, None, 0
+    b.span = clause.span
+    after = b.label(f"after_{clause.index}")
+    low.fault_label = b.label(f"fault_{clause.index}_early")
+    early = low.fault_label
+    before = low.fork()
+    if clause.predicate is not None:
+        hit = b.label(f"body_{clause.index}")
+        lower_expr.branch(low, clause.predicate, hit, after)
+        b.start(hit)
+    layout = low.storage.layouts[clause.index]
+    late = ""
+    if layout is None:
+        lower_stmt.body(low, clause.body)
+        b.jmp(after)
+    else:
+        low.record = rec = b.call("ringbuf_reserve", MapRef("ring"), layout.size, 0)
+        full, go = b.label("full"), b.label(f"record_{clause.index}")
+        b.br("eq", rec, 0, full, go)
+        b.start(full)
+        low.count(DROPS)
+        b.jmp(after)
+        b.start(go)
+        write_header(low, rec, clause.index)
+        if layout.mask >= 0:
+            b.store(rec, layout.mask, 8, 0)
+        low.fault_label = late = b.label(f"fault_{clause.index}")
+        lower_stmt.body(low, clause.body)
+        b.call("ringbuf_submit", rec, 0)
+        lower_stmt.finish_exit(low)
+        b.jmp(after)
+        b.start(late)
+        b.call("ringbuf_discard", rec, 0)
+        b.jmp(early)
+    low.record = None
+    b.start(early)
+    _fault_record(low, clause)
+    if low.errors and low.error_args is None:
+        _run_error_clauses(low, clause)
+    b.jmp(after)
+    b.start(after)
+    low.join(before)
+
+
+def write_header(low: Lowering, rec: Reg, layout: int) -> None:
+    """Layout, CPU and probe (record.HEADER)."""
+    b = low.b
+    b.store(rec, 0, 2, layout)
+    b.store(rec, 2, 2, lower_expr.cpu(low))
+    b.store(rec, 4, 4, low.probe)
+
+
+def _fault_record(low: Lowering, clause: typed.Clause) -> None:
+    """Tell the consumer of a fault (record.FAULT_FORMAT)."""
+    b = low.b
+    before = low.fork()
+    low.known = {}
+    rec = b.call("ringbuf_reserve", MapRef("ring"), record.FAULT_SIZE, 0)
+    full, go, done = b.label("full"), b.label("fault_record"), b.label("fault_told")
+    b.br("eq", rec, 0, full, go)
+    b.start(full)
+    low.count(DROPS)
+    b.jmp(done)
+    b.start(go)
+    write_header(low, rec, record.FAULT)
+    b.store(rec, 8, 2, clause.index)
+    b.store(rec, 10, 2, b.emit("shr", low.fault_info, 16))
+    b.store(rec, 12, 4, b.emit("and", low.fault_info, 0xFFFF))
+    b.store(rec, 16, 8, low.fault_address)
+    b.store(rec, 24, 8, 0)
+    b.call("ringbuf_submit", rec, 0)
+    b.jmp(done)
+    b.start(done)
+    low.known = before
+
+
+def _run_error_clauses(low: Lowering, clause: typed.Clause) -> None:
+    """The ERROR probe fires in the program that faulted.  arg1 epid, arg2 action, arg3 offset
+    (always 0: there is no DIF), arg4 fault, arg5 address (Dynamic Tracing Guide, dtrace Provider)."""
+    b = low.b
+    before, probe, action = low.fork(), low.probe, low.action
+    low.known = {}
+    info, address = b.emit("mov", low.fault_info), b.emit("mov", low.fault_address)
+    low.error_args = (0, clause.index + 1, b.emit("shr", info, 16), 0, b.emit("and", info, 0xFFFF), address)
+    low.probe = low.errors[0].probes[0].id
+    for error in low.errors:
+        _lower_clause(low, error)
+    low.error_args, low.probe, low.action = None, probe, action
+    low.clause, low.known = clause, before

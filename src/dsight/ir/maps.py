@@ -1,0 +1,25 @@
+"""Maps as data: lowering says which a script needs, kernel.maps creates them."""
+
+from __future__ import annotations
+
+from dsight.value import Value
+
+
+class MapSpec(Value):
+    """A map to create.
+
+    kind: "hash", "array", "percpu_hash", "percpu_array", "ringbuf", "lru_hash".
+    `mmap`: BPF_F_MMAPABLE (array only).  `readonly`: frozen after `initial` is written, and
+    BPF_F_RDONLY_PROG.  `initial`: contents of an array's first value.  `prealloc` False:
+    BPF_F_NO_PREALLOC (hash kinds).
+    """
+
+    name: str
+    kind: str
+    key_size: int
+    value_size: int
+    max_entries: int
+    mmap: bool = False
+    readonly: bool = False
+    initial: bytes = b""
+    prealloc: bool = True
