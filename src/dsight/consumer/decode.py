@@ -1,0 +1,221 @@
+"""Bytes of the ring buffer to records.
+
+The ring holds records one behind the other, each behind an 8-byte header (kernel:
+Documentation/bpf/ringbuf.rst, kernel/bpf/ringbuf.c): u32 length, whose bit 31 says BUSY
+(not committed yet: nothing behind it may be read) and bit 30 DISCARD (skip it), u32 page
+offset; then `length` bytes, padded to a multiple of 8.
+
+Records of one layout have one size, and mostly come in runs.  `split` finds the runs by
+comparing headers at a stride, without a Python step a record, and says where they are;
+whoever wants values unpacks a whole run with one `struct.iter_unpack`.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+
+from dsight.consumer.format import ADDRESSES
+from dsight.errors import Error
+from dsight.record import FAULT, FAULT_FORMAT, FAULT_SIZE, Field, RecordLayout
+from dsight.value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+RING_HEADER = 8
+BUSY = 1 << 31
+DISCARD = 1 << 30
+LENGTH = DISCARD - 1
+
+SCALAR = 8  # how long a run must be before it is compared in bulk
+CHUNK = 4096  # records compared at once, at most
+
+CODES = {"i": {1: "b", 2: "h", 4: "i", 8: "q"}, "u": {1: "B", 2: "H", 4: "I", 8: "Q"}}
+
+
+class Record(Value):
+    """One record for Python programs.  `values`: int, str (undecodable bytes as surrogates, as
+    os.fsdecode has them), bytes, or the text of an address, in the order of the layout's fields."""
+
+    probe: int
+    layout: int
+    cpu: int
+    values: tuple[int | str | bytes, ...]
+
+
+class Fault(Value):
+    """One fault record: a clause that was aborted.  `fault` is a key of record.FAULTS."""
+
+    probe: int
+    cpu: int
+    clause: int
+    action: int
+    fault: int
+    address: int
+
+
+def code(field: Field) -> str:
+    """The struct code of a field."""
+    return CODES[field.kind][field.size] if field.kind in CODES else f"{field.size}s"
+
+
+def columns_of(layout: RecordLayout) -> dict[str, tuple[int, str]]:
+    """Column name -> (offset in the record, struct code): cpu, probe, mask where there is one, f0, f1, ..."""
+    columns = {"cpu": (2, "H"), "probe": (4, "I")}
+    if layout.mask >= 0:
+        columns["mask"] = (layout.mask, "Q")
+    for i, field in enumerate(layout.fields):
+        columns[f"f{i}"] = (field.offset, code(field))
+    return columns
+
+
+def unpacker(layout: RecordLayout, names: Sequence[str] | None = None) -> tuple[struct.Struct, list[str]]:
+    """A Struct over one record *with* its ring header, giving only the columns named (None: all),
+    and their names in the order it gives them."""
+    columns = columns_of(layout)
+    wanted = sorted(columns if names is None else names, key=lambda name: columns[name])
+    format, at = f"={RING_HEADER}x", 0
+    for name in wanted:
+        offset, kind = columns[name]
+        size = struct.calcsize("=" + kind)
+        if offset < at:
+            raise Error(f"record layout of clause {layout.clause}: {name} overlaps the field before it")
+        format += f"{offset - at}x{kind}"
+        at = offset + size
+    if at > layout.size:
+        raise Error(f"record layout of clause {layout.clause}: its fields need {at} bytes, it has {layout.size}")
+    return struct.Struct(f"{format}{layout.size - at}x"), wanted
+
+
+FAULT_STRUCT = struct.Struct(f"={RING_HEADER}x" + FAULT_FORMAT)
+
+
+class Decoder:
+    """Finds and unpacks the records of a session's layouts."""
+
+    def __init__(self, layouts: Sequence[RecordLayout]) -> None:
+        self.layouts = tuple(layouts)
+        self._sizes = {i: layout.size for i, layout in enumerate(layouts)} | {FAULT: FAULT_SIZE}
+        self._unpackers: dict[int, tuple[struct.Struct, tuple[Any, ...]]] = {}
+
+    def split(self, view: memoryview) -> tuple[list[tuple[int, int, int, int]], int]:
+        """The runs in `view`, which starts at a ring header, up to the first record not committed yet.
+
+        Gives (layout index, offset of the first record's ring header, records, stride) of each run,
+        in order, and how many bytes were consumed (discarded records included).  Raises Error where
+        a record is not of its layout's size, which only a bug can bring about.
+        """
+        view = view[: len(view) & ~7]
+        words, halves = view.cast("I"), view.cast("H")
+        end = len(words)
+        sizes = self._sizes
+        runs = []
+        at = 0  # all in words of 4 bytes
+        while at < end:
+            head = words[at]
+            if head & BUSY:
+                break
+            step = (((head & LENGTH) + 7 >> 3) << 1) + 2
+            stop = at + step
+            if stop > end:
+                break
+            if head & DISCARD:
+                at = stop
+                continue
+            layout = halves[2 * at + 4]
+            if sizes.get(layout) != head:
+                raise Error(f"ring buffer: a record of {head} bytes does not fit layout {layout}")
+            count = 1
+            while count < SCALAR and stop < end and words[stop] == head and halves[2 * stop + 4] == layout:
+                count += 1
+                stop += step
+            if count == SCALAR:
+                more = self._bulk(words, halves, stop, step, head, layout)
+                count += more
+                stop += more * step
+            if stop > end:  # the last one is cut off
+                count -= 1
+                stop -= step
+            runs.append((layout, at * 4, count, step * 4))
+            at = stop
+        return runs, at * 4
+
+    @staticmethod
+    def _bulk(words: memoryview, halves: memoryview, at: int, step: int, head: int, layout: int) -> int:
+        """How many more records with this header and layout follow at `at`."""
+        total, chunk = 0, 64
+        one_head = head.to_bytes(4, sys.byteorder)
+        one_layout = layout.to_bytes(2, sys.byteorder)
+        while True:
+            n = min(chunk, (len(words) - at) // step)
+            if n <= 0:
+                return total
+            stop = at + n * step
+            heads = words[at:stop:step].tobytes()
+            layouts = halves[2 * at + 4 : 2 * stop : 2 * step].tobytes()
+            same = n
+            if heads != one_head * n:
+                same = _common(heads, one_head * n) // 4
+            if layouts != one_layout * n:
+                same = min(same, _common(layouts, one_layout * n) // 2)
+            total += same
+            if same < n:
+                return total
+            at = stop
+            chunk = min(chunk * 4, CHUNK)
+
+    def rows(self, view: memoryview, run: tuple[int, int, int, int]) -> Iterator[tuple[Any, ...]]:
+        """The records of one run as tuples: cpu, probe, then mask and fields by offset (see unpacker);
+        of faults, record.FAULT_FORMAT."""
+        layout, start, count, stride = run
+        unpack = FAULT_STRUCT if layout == FAULT else self._unpacker(layout)[0]
+        return unpack.iter_unpack(view[start : start + count * stride])
+
+    def _unpacker(self, index: int) -> tuple[struct.Struct, tuple[Any, ...]]:
+        """The Struct of all columns of a layout, and (position in the row, converter) of each field."""
+        known = self._unpackers.get(index)
+        if known is None:
+            layout = self.layouts[index]
+            unpack, names = unpacker(layout)
+            fields = tuple([(names.index(f"f{i}"), python_value(field.kind)) for i, field in enumerate(layout.fields)])
+            known = self._unpackers[index] = (unpack, fields)
+        return known
+
+    def records(self, view: memoryview) -> tuple[list[Record | Fault], int]:
+        """The records in `view` for Python programs, and how many bytes were consumed."""
+        runs, consumed = self.split(view)
+        out: list[Record | Fault] = []
+        for run in runs:
+            index = run[0]
+            if index == FAULT:
+                out += [fault(row) for row in self.rows(view, run)]
+                continue
+            fields = self._unpacker(index)[1]
+            for row in self.rows(view, run):
+                values = tuple([row[at] if make is None else make(row[at]) for at, make in fields])
+                out.append(Record(row[1], index, row[0], values))
+        return out, consumed
+
+
+def fault(row: tuple[Any, ...]) -> Fault:
+    """A row of a run of faults."""
+    _, cpu, probe, clause, action, number, address, _ = row
+    return Fault(probe, cpu, clause, action, number, address)
+
+
+def python_value(kind: str) -> Any:
+    """The function that makes a field's raw value a Python one; None: it is one."""
+    return {"s": string_value, "inet": ADDRESSES.__getitem__}.get(kind)
+
+
+def string_value(raw: bytes) -> str:
+    return raw.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+
+
+def _common(a: bytes, b: bytes) -> int:
+    """How many bytes two strings of one length share at their start."""
+    differing = int.from_bytes(a, "little") ^ int.from_bytes(b, "little")
+    return ((differing & -differing).bit_length() - 1) >> 3 if differing else len(a)

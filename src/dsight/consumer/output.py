@@ -1,0 +1,286 @@
+"""Records to output: carries out the data actions of each record, in order.
+
+Each layout is compiled once into steps.  Where a layout's actions are only text (printf,
+trace, tracemem) and none is conditional, a whole run of records becomes text in one list
+comprehension over struct.iter_unpack; everything else goes record by record.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from dsight.consumer import listing
+from dsight.consumer.decode import FAULT_STRUCT, Decoder, fault, unpacker
+from dsight.consumer.format import ADDRESSES, STRINGS, Cache, Template, compile_format, hexdump, literal, raw_text
+from dsight.errors import fail
+from dsight.record import FAULT, FAULTS
+from dsight.source import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any, Protocol
+
+    from dsight.consumer.aggregate import Aggregations
+    from dsight.lang.catalog import Probe
+    from dsight.record import Action, AggLayout, RecordLayout
+
+    class Writer(Protocol):
+        def write(self, data: bytes, /) -> object: ...
+
+    Row = tuple[Any, ...]
+    Step = Callable[[Row], str]
+
+
+HEADER = "CPU     ID                    FUNCTION:NAME\n"
+ADDRESS_FAULTS = (1, 2, 6, 7)  # their messages name the address
+TEXT_ACTIONS = ("trace", "printf", "tracemem")
+
+
+class Printer:
+    """Writes what records say to `out`, and errors to `err` (binary; one write each batch).
+
+    probes        probe id -> Probe, for the prefix and error lines
+    quiet         -q: no header, no prefix, no line end of its own
+    aggregations  what printa(), clear(), trunc() ... ask; None: the script has none
+    on_exit       called with the status an exit() action recorded
+    """
+
+    def __init__(
+        self,
+        layouts: Sequence[RecordLayout],
+        probes: Mapping[int, Probe],
+        out: Writer,
+        err: Writer,
+        *,
+        quiet: bool = False,
+        aggregations: Aggregations | None = None,
+        on_exit: Callable[[int], None] | None = None,
+    ) -> None:
+        self.decoder = Decoder(layouts)
+        self.layouts = self.decoder.layouts
+        self.probes = probes
+        self.quiet = quiet
+        self.aggregations = aggregations
+        self._out = out
+        self._err = err
+        self._on_exit = on_exit
+        self._plans: dict[int, _Plan] = {}
+        self._names = Cache(self._probe_column)
+        self._pending: list[str] = []
+        self._headed = quiet
+        self._printed: set[int] = set()  # aggregations some printa() names: not listed at the end
+        for layout in layouts:
+            for action in layout.actions:
+                if action.kind == "printa":
+                    self._printed.update(action.aggs)
+
+    # ---- what the session calls
+
+    def records(self, view: memoryview) -> int:
+        """Carry out the records in `view`; gives the bytes consumed, to be handed to the ring."""
+        runs, consumed = self.decoder.split(view)
+        for layout, start, count, stride in runs:
+            if layout == FAULT:
+                for row in FAULT_STRUCT.iter_unpack(view[start : start + count * stride]):
+                    self._fault(row)
+                continue
+            if not self._headed:
+                self._headed = True
+                self._pending.append(HEADER)
+            plan = self._plans.get(layout) or self._plan(layout)
+            if plan.batch is None:
+                for row in plan.struct.iter_unpack(view[start : start + count * stride]):
+                    plan.each(self, row)
+            elif count == 1:
+                self._pending += plan.batch((plan.struct.unpack_from(view, start),))
+            else:
+                self._pending += plan.batch(plan.struct.iter_unpack(view[start : start + count * stride]))
+        self.flush()
+        return consumed
+
+    def flush(self) -> None:
+        """Write what is pending."""
+        if self._pending:
+            text = "".join(self._pending)
+            self._pending.clear()
+            if text:
+                self._out.write(text.encode("utf-8", "surrogateescape"))
+
+    def drops(self, count: int, cpu: int | None = None, what: str = "drop") -> None:
+        """Report lost records: `dtrace: 3 drops on CPU 1` (cpu None: not known)."""
+        where = "" if cpu is None else f" on CPU {cpu}"
+        self.error(f"{count} {what}{'' if count == 1 else 's'}{where}")
+
+    def error(self, message: str) -> None:
+        """A line on the error stream, after all output that came before it."""
+        self.flush()
+        self._err.write(f"dtrace: {message}\n".encode("utf-8", "surrogateescape"))
+
+    def finish(self) -> None:
+        """At the end: list the aggregations that no printa() names."""
+        if self.aggregations is not None:
+            self.aggregations.release()
+            for id, layout in self.aggregations.layouts.items():
+                if id not in self._printed:
+                    self._pending.append(listing.default([layout], [self.aggregations.snapshot(id)]))
+        self.flush()
+
+    # ---- layouts to plans
+
+    def _plan(self, index: int) -> _Plan:
+        plan = self._plans[index] = _Plan(self.layouts[index], self)
+        return plan
+
+    def _probe_column(self, id: int) -> str:
+        """ID and FUNCTION:NAME of a probe, as the default output has them."""
+        probe = self.probes.get(id)
+        name = f"{probe.function}:{probe.name}" if probe else "?:?"
+        return f"{id:6d} {printable(name):>32s}"
+
+    def prefix(self) -> Template:
+        """What each record starts with: nothing when quiet (the place for -F's indentation)."""
+        return Template() if self.quiet else Template("%3d %s ", (("cpu", None), ("probe", self._names)))
+
+    # ---- actions that are not text
+
+    def _exit(self, status: int) -> str:
+        if self._on_exit is not None:
+            self._on_exit(status)
+        return ""
+
+    def _aggregation(self, action: Action, argument: int | None) -> str:
+        """One printa, clear, trunc, normalize or denormalize."""
+        source = self.aggregations
+        if source is None:
+            raise fail("D_UNKNOWN", f"{action.kind}() without aggregations")
+        if action.kind == "printa":
+            layouts: list[AggLayout] = [source.layouts[id] for id in action.aggs]
+            snapshots = [source.snapshot(id) for id in action.aggs]
+            return (
+                listing.formatted(action.text, layouts, snapshots)
+                if action.text
+                else listing.default(layouts, snapshots)
+            )
+        for id in action.aggs:
+            if action.kind == "clear":
+                source.clear(id)
+            elif action.kind == "trunc":
+                source.trunc(id, argument or 0)
+            elif action.kind == "denormalize":
+                source.denormalize(id)
+            elif argument:
+                source.normalize(id, argument)
+            else:
+                self.error(f"normalize(@{source.layouts[id].name}, 0): cannot divide by zero, left as it was")
+        return ""
+
+    def _fault(self, row: Row) -> None:
+        f = fault(row)
+        probe = self.probes.get(f.probe)
+        what = FAULTS.get(f.fault, f"unknown fault {f.fault}")
+        if f.fault in ADDRESS_FAULTS:
+            what += f" ({f.address:#x})"
+        self.error(
+            f"error on enabled probe ID {f.clause + 1} (ID {f.probe}: {printable(str(probe)) if probe else '?'}): "
+            f"{what} in action #{f.action + 1}"
+        )
+
+
+class _Plan:
+    """How the records of one layout are carried out.
+
+    struct   unpacks a record with its ring header
+    batch    rows -> texts, where text is all there is to it; else None, and `each` does a row
+    """
+
+    __slots__ = ("struct", "batch", "_layout", "_mask", "_columns", "_printer", "_variants")
+
+    def __init__(self, layout: RecordLayout, printer: Printer) -> None:
+        self._layout = layout
+        self._printer = printer
+        self._variants: dict[int, list[Step]] = {}
+        self.struct: struct.Struct
+        self.batch: Callable[[Iterable[Row]], list[str]] | None = None
+        conditional = layout.mask >= 0 and any(a.bit >= 0 for a in layout.actions)
+        if not conditional and all(a.kind in TEXT_ACTIONS for a in layout.actions):
+            template = self._text(layout.actions)
+            self.struct, names = unpacker(layout, sorted(template.columns()))
+            self.batch = template.batch(names)
+        self._columns: list[str] = []
+        self._mask = -1
+        if self.batch is None:
+            self.struct, self._columns = unpacker(layout)
+            if conditional:
+                self._mask = self._columns.index("mask")
+
+    def each(self, printer: Printer, row: Row) -> None:
+        """Carry out one record."""
+        mask = row[self._mask] if self._mask >= 0 else 0
+        steps = self._variants.get(mask)
+        if steps is None:
+            if len(self._variants) >= 1024:  # as many as ten independent conditions
+                self._variants.clear()
+            steps = self._variants[mask] = self._steps(mask)
+        for step in steps:
+            text = step(row)
+            if text:
+                printer._pending.append(text)
+        if printer.aggregations is not None:
+            printer.aggregations.release()
+
+    def _steps(self, mask: int) -> list[Step]:
+        """The steps of the actions that ran: neighbouring text actions become one."""
+        printer = self._printer
+        steps: list[Step] = []
+        text = printer.prefix()
+        for action in self._layout.actions:
+            if action.bit >= 0 and self._mask >= 0 and not mask >> action.bit & 1:
+                continue
+            if action.kind in TEXT_ACTIONS:
+                text += self._action(action)
+                continue
+            self._flush(steps, text)
+            text = Template()
+            steps.append(self._call(action))
+        if not printer.quiet:
+            text += literal("\n")
+        self._flush(steps, text)
+        return steps
+
+    def _flush(self, steps: list[Step], text: Template) -> None:
+        if text.format:
+            line = text.single(self._columns)
+            steps.append(lambda row: line(*row))
+
+    def _call(self, action: Action) -> Step:
+        """The step of an action that is not text."""
+        printer = self._printer
+        at = self._columns.index(f"f{action.fields[0]}") if action.fields else -1
+        if action.kind == "exit":
+            return lambda row: printer._exit(row[at])
+        if action.kind in ("printa", "clear", "trunc", "normalize", "denormalize"):
+            return lambda row: printer._aggregation(action, row[at] if at >= 0 else None)
+        raise fail("D_UNKNOWN", f"{action.kind}() is not supported yet")
+
+    def _text(self, actions: Iterable[Action]) -> Template:
+        template = self._printer.prefix()
+        for action in actions:
+            template += self._action(action)
+        return template if self._printer.quiet else template + literal("\n")
+
+    def _action(self, action: Action) -> Template:
+        """The text of one trace, printf or tracemem."""
+        fields = [(f"f{i}", self._layout.fields[i]) for i in action.fields]
+        if action.kind == "printf":
+            return compile_format(action.text, fields)
+        name, field = fields[0]
+        quiet = self._printer.quiet
+        if action.kind == "tracemem":
+            return Template("%s", ((name, hexdump),))
+        if field.kind in ("i", "u"):
+            return Template("%d" if quiet else f" %{listing.INTEGER_WIDTHS[field.size]}d", ((name, None),))
+        if field.kind == "b":
+            return Template("%s" if quiet else "  %-33s", ((name, raw_text),))
+        how = ADDRESSES if field.kind == "inet" else STRINGS
+        return Template("%s" if quiet else "  %-33s", ((name, how),))
