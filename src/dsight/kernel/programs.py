@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from dsight.btf.kernel import KernelBtf
+    from dsight.kernel.btf import KernelBtf
     from dsight.source import Span
 
 # kind: (program type, expected attach type).  include/uapi/linux/bpf.h, enum bpf_prog_type, bpf_attach_type
