@@ -11,12 +11,13 @@ class Source:
     `name` is what messages call it ("connect.d", "-n", "tcp.d").
     """
 
-    __slots__ = ("name", "text", "_starts")
+    __slots__ = ("name", "text", "_starts", "_marks")
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
         self.text = text
         self._starts: list[int] | None = None
+        self._marks: list[tuple[int, int, str]] | None = None
 
     def line_col(self, offset: int) -> tuple[int, int]:
         """Offset to 1-based line and column."""
@@ -40,8 +41,32 @@ class Source:
         end = self.text.find("\n", start)
         return self.text[start:] if end < 0 else self.text[start:end]
 
+    def presumed(self, number: int) -> tuple[str, int]:
+        """The file and line a 1-based line of this text came from: what the line directives
+        (`# 12 "file"`, as cpp leaves them) say; this source's own name and line without any."""
+        if self._marks is None:
+            self._marks = _line_marks(self) if "#" in self.text else []
+        name, line = self.name, number
+        for at, mark_line, mark_name in self._marks:
+            if at >= number:
+                break
+            name, line = mark_name, mark_line + number - at - 1
+        return name, line
+
     def __repr__(self) -> str:
         return f"Source({self.name!r})"
+
+
+def _line_marks(source: Source) -> list[tuple[int, int, str]]:
+    """Of each line directive: its own line, the number and the file name of the line after it."""
+    import re
+
+    marks = []
+    name = source.name
+    for m in re.finditer(r'^[ \t]*#[ \t]*(?:line[ \t]+)?(\d{1,9})(?:[ \t]+"([^"\n]*)")?', source.text, re.M | re.A):
+        name = m.group(2) or name
+        marks.append((source.line_col(m.start(1))[0], int(m.group(1)), name))
+    return marks
 
 
 class Span(Value):
@@ -57,7 +82,8 @@ class Span(Value):
 
     @property
     def line(self) -> int:
-        return self.source.line_col(self.start)[0]
+        """1-based line, as line directives have it (Source.presumed)."""
+        return self.source.presumed(self.source.line_col(self.start)[0])[1]
 
     @property
     def column(self) -> int:
@@ -85,8 +111,9 @@ class Diagnostic(Value):
             text = self.span.source.line(line)
             width = max(1, min(self.span.end - self.span.start, len(text) - column + 1))
             pad = "".join("\t" if c == "\t" else " " for c in text[: column - 1])
+            name, number = self.span.source.presumed(line)
             lines = [
-                f"{self.span.source.name}:{line}:{column}: {kind}: {self.message}",
+                f"{name}:{number}:{column}: {kind}: {self.message}",
                 "  " + printable(text),
                 "  " + pad + "^" + "~" * (width - 1),
             ]
