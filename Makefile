@@ -36,6 +36,7 @@ format:                 ## rewrite the sources in the house's format
 bench:                  ## measure against the other tracers installed (root; ARGS='--rounds 2')
 	@tools/setup run
 	@.venv/bin/python bench/bench.py $(ARGS)
+	@.venv/bin/python bench/compile.py
 
 story:                  ## the README's story: run it, and `make watch` in another terminal
 	@tools/setup run
