@@ -129,16 +129,13 @@ class Decoder:
             if sizes.get(layout) != head:
                 raise Error(f"ring buffer: a record of {head} bytes does not fit layout {layout}")
             count = 1
-            while count < SCALAR and stop < end and words[stop] == head and halves[2 * stop + 4] == layout:
+            while count < SCALAR and stop + step <= end and words[stop] == head and halves[2 * stop + 4] == layout:
                 count += 1
                 stop += step
             if count == SCALAR:
                 more = self._bulk(words, halves, stop, step, head, layout)
                 count += more
                 stop += more * step
-            if stop > end:  # the last one is cut off
-                count -= 1
-                stop -= step
             runs.append((layout, at * 4, count, step * 4))
             at = stop
         return runs, at * 4
