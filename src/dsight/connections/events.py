@@ -1,0 +1,267 @@
+"""What comes from the kernel: one Value for each recording clause of tcp.d and tree.d.
+
+    record.values of a clause  ->  decode()  ->  an event  ->  tracker
+
+The first value of every record is the clause's tag (below, and in the .d files); `decode` is the
+one place that knows the order of the others.  Times are nanoseconds of CLOCK_MONOTONIC.
+"""
+
+from __future__ import annotations
+
+from _socket import AF_INET, AF_INET6, inet_ntop
+from struct import pack, unpack_from
+
+from dsight.value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+# TCP states, include/net/tcp_states.h
+ESTABLISHED, SYN_SENT, SYN_RECV, CLOSE = 1, 2, 3, 7
+# socket_state, include/uapi/linux/net.h
+SS_UNCONNECTED, SS_CONNECTING, SS_CONNECTED = 1, 2, 3
+# task_struct.flags, include/linux/sched.h
+PF_IO_WORKER, PF_KTHREAD = 0x10, 0x00200000
+O_NONBLOCK = 0o4000  # asm-generic; the same on x86-64 and aarch64
+TCP, MPTCP = 6, 262
+
+
+class Who(Value):
+    """The identity of the process about to connect, read in its own context."""
+
+    time: int
+    tid: int
+    pid: int
+    comm: str
+    uid: int
+    start: int  # when the process started, ns of CLOCK_BOOTTIME
+    cgroup: int  # id of its cgroup (v2): the inode of its directory
+    parents: tuple[tuple[int, str], ...]  # pid and comm, nearest first
+    flags: int = 0  # task_struct.flags of the thread
+    uring: bool = False  # the thread has an io_uring
+    args: bytes | None = None  # the argument area, as far as it was read
+    args_size: int = 0  # its full size
+
+
+class Args(Value):
+    """The argument area of the process whose Who came just before."""
+
+    tid: int
+    size: int  # of the whole area
+    data: bytes  # at most what tcp.d copies
+
+
+class Enter(Value):
+    """connect(2) on a TCP socket, or on a descriptor that is no socket (protocol 0) is entered."""
+
+    time: int
+    tid: int
+    fd: int
+    sock: int  # address of its struct sock
+    state: int  # SS_*: what the socket was doing
+    protocol: int
+    family: int
+    nonblocking: bool
+    netns: int
+
+
+class Peer(Value):
+    """The sockaddr given to connect(2), from user memory."""
+
+    tid: int
+    family: int
+    address: str | None
+    port: int | None
+
+
+class Leave(Value):
+    """connect(2) returns `ret`: 0 or a negative errno (512 ERESTARTSYS: a signal came)."""
+
+    time: int
+    tid: int
+    ret: int
+
+
+class SynSent(Value):
+    """A TCP socket goes to SYN_SENT: a SYN is about to leave."""
+
+    time: int
+    tid: int
+    sock: int
+    family: int
+    local: str
+    local_port: int  # 0: not chosen yet
+    remote: str
+    remote_port: int
+    netns: int
+    fastopen: bool = False
+
+
+class State(Value):
+    """A TCP socket leaves SYN_SENT, or SYN_RECV on the way of a simultaneous open."""
+
+    time: int
+    tid: int  # of whoever runs now: the process itself, or anybody, in softirq
+    sock: int
+    old: int
+    new: int
+    error: int  # sk_err
+    soft_error: int  # sk_err_soft
+    local: str
+    local_port: int
+
+
+class SockError(Value):
+    """An error is reported to a socket in SYN_SENT; error 0 with a soft error: an ICMP message came."""
+
+    time: int
+    sock: int
+    error: int
+    soft_error: int
+
+
+class Retransmit(Value):
+    """A SYN is sent again; `error`: the negative errno of sending it, 0 where unknown."""
+
+    time: int
+    sock: int
+    error: int
+
+
+class Reset(Value):
+    """A RST has come for a socket in SYN_SENT."""
+
+    time: int
+    sock: int
+
+
+class Icmp(Value):
+    """This host itself made an ICMP error for a packet of the socket."""
+
+    time: int
+    sock: int
+    type: int
+    code: int
+
+
+class Fork(Value):
+    """`parent` made the process `child`."""
+
+    time: int
+    parent: int
+    child: int
+
+
+class ProcessExit(Value):
+    """The last thread of a process is ending."""
+
+    time: int
+    pid: int
+
+
+if TYPE_CHECKING:
+    Event = (
+        Who | Args | Enter | Peer | Leave | SynSent | State | SockError | Retransmit | Reset | Icmp | Fork | ProcessExit
+    )
+
+
+def decode(values: tuple[Any, ...]) -> Event | None:
+    """The event of one record; None for a tag that is not ours (a clause that records nothing)."""
+    make = _DECODE.get(values[0]) if values else None
+    return None if make is None else make(*values[1:])
+
+
+def _who(
+    time: int, tid: int, pid: int, comm: str, uid: int, start: int, cgroup: int, flags: int, uring: int, *line: Any
+) -> Who:
+    parents = []
+    for at in range(0, len(line), 2):
+        if line[at] == 0:  # the idle task, parent of pid 1
+            break
+        parents.append((line[at], line[at + 1]))
+    return Who(time, tid, pid, comm, uid, start, cgroup, tuple(parents), flags, bool(uring))
+
+
+def _args(tid: int, size: int, data: bytes) -> Args:
+    return Args(tid, size, data[: max(size, 0)])
+
+
+def _enter(
+    time: int, tid: int, fd: int, sock: int, state: int, protocol: int, family: int, flags: int, netns: int
+) -> Enter:
+    return Enter(time, tid, fd, sock, state, protocol, family, bool(flags & O_NONBLOCK), netns)
+
+
+def _peer(tid: int, size: int, data: bytes) -> Peer:
+    family, address, port = sockaddr(data[: max(size, 0)])
+    return Peer(tid, family, address, port)
+
+
+def _syn_sent(
+    time: int, tid: int, sock: int, family: int, local4: int, remote4: int, local6: bytes, remote6: bytes,
+    local_port: int, remote_port: int, netns: int, fastopen: int,
+) -> SynSent:  # fmt: skip
+    local = inet_address(family, local4, local6)[0]
+    remote, family_r = inet_address(family, remote4, remote6)
+    return SynSent(
+        time, tid, sock, family_r, local, _swap16(local_port), remote, _swap16(remote_port), netns, bool(fastopen)
+    )
+
+
+def _state(
+    time: int, tid: int, sock: int, old: int, new: int, error: int, soft: int, family: int, local4: int,
+    local6: bytes, local_port: int,
+) -> State:  # fmt: skip
+    return State(time, tid, sock, old, new, error, soft, inet_address(family, local4, local6)[0], _swap16(local_port))
+
+
+_DECODE: dict[int, Callable[..., Event]] = {
+    1: _who,
+    2: _args,
+    3: _enter,
+    4: _peer,
+    5: Leave,
+    6: _syn_sent,
+    7: _state,
+    8: SockError,
+    9: Retransmit,
+    10: Reset,
+    11: Icmp,
+    12: Fork,
+    13: ProcessExit,
+}
+
+
+def _swap16(port: int) -> int:
+    """A port as it lies in memory (big-endian, read as a host integer) to its number."""
+    return int.from_bytes(pack("=H", port & 0xFFFF), "big")
+
+
+def inet_address(family: int, four: int, six: bytes) -> tuple[str, int]:
+    """A socket's address as text, and its true family: IPv4-mapped IPv6 is IPv4.
+
+    `four` is the __be32 read as a host integer, `six` the struct in6_addr.
+    """
+    if family == AF_INET6:
+        if six[:12] == _MAPPED:
+            return inet_ntop(AF_INET, six[12:16]), AF_INET
+        return inet_ntop(AF_INET6, six), AF_INET6
+    return inet_ntop(AF_INET, pack("=I", four & 0xFFFFFFFF)), AF_INET
+
+
+_MAPPED = b"\0" * 10 + b"\xff\xff"
+
+
+def sockaddr(data: bytes) -> tuple[int, str | None, int | None]:
+    """Family, address, port of a sockaddr as far as `data` goes (ip(7), ipv6(7)); mapped IPv4 is IPv4."""
+    if len(data) < 2:
+        return 0, None, None
+    family = unpack_from("=H", data)[0]
+    if family == AF_INET and len(data) >= 8:
+        return family, inet_ntop(AF_INET, data[4:8]), unpack_from("!H", data, 2)[0]
+    if family == AF_INET6 and len(data) >= 24:
+        address, family = inet_address(AF_INET6, 0, data[8:24])
+        return family, address, unpack_from("!H", data, 2)[0]
+    return family, None, None

@@ -1,0 +1,176 @@
+"""What the watcher reports: the nouns of the connection record, and their JSON.
+
+Names and meanings are those of docs/connection-record.md; unknown is None (JSON null), never a guess.
+Times are nanoseconds of CLOCK_MONOTONIC, as the kernel stamped the event; `to_json` turns them into
+RFC 3339 with the offset between that clock and the wall's.
+"""
+
+from __future__ import annotations
+
+from errno import errorcode
+
+from dsight.value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# Outcomes, the worst first: the order of the summary.
+OUTCOMES = (
+    "refused",
+    "timed-out",
+    "unreachable",
+    "denied",
+    "no-address",
+    "invalid",
+    "aborted",
+    "pending",
+    "connected",
+)
+FAILED = frozenset(OUTCOMES) - {"connected", "pending"}
+
+
+class Parent(Value):
+    """One ancestor of a process."""
+
+    pid: int
+    comm: str
+
+
+class Process(Value):
+    """Who connects, as it was at the attempt."""
+
+    pid: int
+    tid: int
+    comm: str
+    exe: str | None = None
+    args: tuple[str, ...] | None = None
+    ppid: int | None = None
+    parents: tuple[Parent, ...] = ()  # nearest first
+    uid: int | None = None
+    user: str | None = None
+    cgroup: str | None = None
+    container: str | None = None
+    unit: str | None = None
+    netns: int | None = None  # inode
+
+
+class Listener(Value):
+    """Who listens at an address; pid and comm are None where the owner could not be found."""
+
+    pid: int | None
+    comm: str | None
+
+
+class Endpoint(Value):
+    """One end of a connection.  `name`, `self_` and `listener` are of the remote end."""
+
+    address: str | None
+    port: int | None
+    name: str | None = None
+    self_: bool | None = None
+    listener: Listener | None = None
+
+    def __str__(self) -> str:
+        return endpoint_text(self.address, self.port)
+
+
+class Diagnosis(Value):
+    """A short cause in words an administrator can act on."""
+
+    code: str
+    text: str
+
+
+class Report(Value):
+    """One event of the record: `attempt`, `hanging`, `outcome`."""
+
+    event: str
+    time: int
+    id: str
+    process: Process
+    protocol: str
+    family: str
+    via: str
+    local: Endpoint
+    remote: Endpoint
+    blocking: bool | None = None
+    outcome: str | None = None
+    error: str | None = None
+    latency_ns: int | None = None
+    syns: int | None = None
+    diagnosis: Diagnosis | None = None
+
+
+class Lost(Value):
+    """`count` events were dropped at `where` before the watcher could read them."""
+
+    time: int
+    count: int
+    where: str
+
+
+def endpoint_text(address: str | None, port: int | None) -> str:
+    """ADDRESS:PORT as people write it; "?" for what is unknown."""
+    host = "?" if address is None else f"[{address}]" if ":" in address else address
+    return f"{host}:{'?' if port is None else port}"
+
+
+def error_name(number: int) -> str | None:
+    """The name of an errno; None for 0, the number as text where the C library has no name."""
+    return errorcode.get(number, str(number)) if number else None
+
+
+def rfc3339(time_ns: int) -> str:
+    """Nanoseconds since the epoch as RFC 3339, UTC, all nine digits."""
+    from time import gmtime, strftime
+
+    seconds, nanos = divmod(time_ns, 1_000_000_000)
+    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(seconds))}.{nanos:09d}Z"
+
+
+def to_json(report: Report | Lost, wall_offset: int) -> dict[str, Any]:
+    """The report as the record's JSON object; `wall_offset` is wall time minus monotonic time, in ns."""
+    if isinstance(report, Lost):
+        time = rfc3339(report.time + wall_offset)
+        return {"event": "lost", "time": time, "count": report.count, "where": report.where}
+    out: dict[str, Any] = {
+        "event": report.event,
+        "time": rfc3339(report.time + wall_offset),
+        "id": report.id,
+        "process": _process_json(report.process),
+        "protocol": report.protocol,
+        "family": report.family,
+        "via": report.via,
+        "local": {"address": report.local.address, "port": report.local.port},
+        "remote": _remote_json(report.remote),
+        "blocking": report.blocking,
+    }
+    if report.event == "outcome":
+        out["outcome"] = report.outcome
+        out["error"] = report.error
+    if report.event != "attempt":
+        out["latency_ns"] = report.latency_ns
+        out["syns"] = report.syns
+        out["diagnosis"] = (
+            None if report.diagnosis is None else {"code": report.diagnosis.code, "text": report.diagnosis.text}
+        )
+    return out
+
+
+def _process_json(process: Process) -> dict[str, Any]:
+    out = {name: getattr(process, name) for name in process._fields}
+    out["args"] = None if process.args is None else list(process.args)
+    out["parents"] = [{"pid": p.pid, "comm": p.comm} for p in process.parents]
+    return out
+
+
+def _remote_json(remote: Endpoint) -> dict[str, Any]:
+    who = remote.listener
+    return {
+        "address": remote.address,
+        "port": remote.port,
+        "name": remote.name,
+        "self": remote.self_,
+        "listener": None if who is None else {"pid": who.pid, "comm": who.comm},
+    }

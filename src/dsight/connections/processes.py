@@ -1,0 +1,136 @@
+"""Who, in full: what the kernel froze at the attempt, completed from /proc while the process is still there.
+
+`Who` (pid, comm, uid, arguments, parents, start time) is the kernel's own and holds for processes
+that are long gone; executable, cgroup and unit come from /proc, and only if the process there
+started when ours did.
+"""
+
+from __future__ import annotations
+
+import os
+
+from dsight.connections.host import read_text
+from dsight.connections.model import Parent, Process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dsight.connections.events import Who
+
+_KEPT = 4096
+
+
+class Processes:
+    """Completes Who to Process; remembers what it found."""
+
+    def __init__(self) -> None:
+        self._tick = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+        self._users: dict[int, str | None] = {}
+        self._files: dict[
+            tuple[int, int, str, bytes | None], tuple[str | None, tuple[str, ...] | None, str | None]
+        ] = {}
+        self._cgroups: dict[int, str] = {}  # id of a version 2 cgroup -> path
+
+    def process(self, who: Who, netns: int | None) -> Process:
+        """The record's process."""
+        exe, cmdline, cgroup = self._from_proc(who)
+        if cgroup is None:
+            cgroup = self._cgroups.get(who.cgroup)
+        container, unit = place_of(cgroup)
+        return Process(
+            who.pid,
+            who.tid,
+            who.comm,
+            exe,
+            arguments(who, cmdline),
+            who.parents[0][0] if who.parents else 0,
+            tuple(Parent(pid, comm) for pid, comm in who.parents),
+            who.uid,
+            self._user(who.uid),
+            cgroup,
+            container,
+            unit,
+            netns,
+        )
+
+    def _from_proc(self, who: Who) -> tuple[str | None, tuple[str, ...] | None, str | None]:
+        """Executable, full arguments, cgroup; all None for a process that is gone."""
+        key = (who.pid, who.start, who.comm, who.args)
+        found = self._files.get(key)
+        if found is None:
+            found = self._read(who)
+            if len(self._files) >= _KEPT:
+                del self._files[next(iter(self._files))]
+            self._files[key] = found
+        return found
+
+    def _read(self, who: Who) -> tuple[str | None, tuple[str, ...] | None, str | None]:
+        base = f"/proc/{who.pid}"
+        cmdline = read_text(base + "/cmdline")
+        cgroup = read_text(base + "/cgroup")
+        try:
+            exe = os.readlink(base + "/exe")
+        except OSError:
+            exe = None
+        stat = read_text(base + "/stat")  # last: it vouches for what was read before it
+        if stat is None or start_ticks(stat) != who.start // self._tick:
+            return None, None, None
+        line = None if not cmdline else tuple(cmdline.rstrip("\0").split("\0"))
+        path = None
+        if cgroup is not None:
+            path, named_by_id = cgroup_of(cgroup)
+            if named_by_id and path is not None:
+                self._cgroups[who.cgroup] = path
+        return exe, line, path
+
+    def _user(self, uid: int) -> str | None:
+        if uid not in self._users:
+            import pwd
+
+            try:
+                self._users[uid] = pwd.getpwuid(uid).pw_name
+            except KeyError:
+                self._users[uid] = None
+        return self._users[uid]
+
+
+def arguments(who: Who, cmdline: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """What the kernel read; /proc's where that was cut and is the beginning of it, or where nothing
+    could be read."""
+    if who.args is None or (not who.args and who.args_size):
+        return cmdline
+    text = who.args.decode("utf-8", "surrogateescape")
+    frozen = tuple(text.rstrip("\0").split("\0")) if text else ()
+    if len(who.args) < who.args_size and cmdline is not None and cmdline[: len(frozen) - 1] == frozen[:-1]:
+        return cmdline
+    return frozen
+
+
+def start_ticks(stat: str) -> int:
+    """Field 22 of /proc/PID/stat, proc(5); the comm before it may hold anything, parentheses too."""
+    fields = stat[stat.rfind(")") + 2 :].split()
+    return int(fields[19]) if len(fields) > 19 else -1
+
+
+def cgroup_of(text: str) -> tuple[str | None, bool]:
+    """The cgroup path of /proc/PID/cgroup, cgroups(7), and whether it is that of version 2; where
+    version 2 says only "/", the most telling of version 1: systemd's, or the longest."""
+    best, rank = None, -1
+    for line in text.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers and path != "/":
+            return path, True
+        worth = 0 if path == "/" else 1000 if controllers == "name=systemd" else len(path)
+        if worth > rank:
+            best, rank = path, worth
+    return best, False
+
+
+def place_of(cgroup: str | None) -> tuple[str | None, str | None]:
+    """Container (short id) and systemd unit that a cgroup path names."""
+    import re
+
+    if not cgroup:
+        return None, None
+    container = re.search(r"(?:^|[/:.-])([0-9a-f]{64})(?=$|[./])", cgroup)
+    units = re.findall(r"[^/]+\.(?:service|scope|socket|mount|swap)(?=/|$)", cgroup)
+    return container.group(1)[:12] if container else None, units[-1] if units else None

@@ -1,0 +1,151 @@
+/*
+ * What the watcher wants of the kernel for TCP; connections/events.py decodes it.
+ *
+ * Every record starts with its tag.  A clause that reads user memory records
+ * nothing else, so that a bad address loses that record only.
+ *
+ * self->sock   address of the socket inside connect(2), 0 outside; 1 for a
+ *              descriptor that is not a socket
+ * self->who    whether this firing is to record who is running
+ *
+ * States: 1 established, 2 SYN sent, 3 SYN received, 7 closed; protocol 6 TCP,
+ * 262 MPTCP.
+ */
+#pragma D option quiet
+#pragma D option scratchsize=2k
+
+/* 0xc000: S_IFSOCK of 0xf000, S_IFMT.  A socket's private_data is its struct socket. */
+syscall::connect:entry
+{
+        this->fdt = curthread->files->fdt;
+        this->file = (uint32_t)arg0 < this->fdt->max_fds ? this->fdt->fd[(uint32_t)arg0] : (struct file *)0;
+        this->mode = this->file != 0 ? this->file->f_inode->i_mode : 0;
+        this->sk = (this->mode & 0xf000) == 0xc000 ? ((struct socket *)this->file->private_data)->sk : (struct sock *)0;
+        this->protocol = this->sk != 0 ? this->sk->sk_protocol : 0;
+        self->sock = this->protocol == 6 || this->protocol == 262 ? (uint64_t)this->sk : this->sk == 0;
+        self->who = self->sock != 0;
+}
+
+/* A SYN without connect(2): io_uring, sendto(MSG_FASTOPEN), the kernel itself. */
+rawtp:::inet_sock_set_state
+/args[2] == 2 && args[0]->sk_protocol == 6 && self->sock == 0/
+{
+        self->who = 1;
+}
+
+/* 1 Who */
+syscall::connect:entry, rawtp:::inet_sock_set_state
+/self->who/
+{
+        this->leader = curthread->group_leader;
+        trace(1); trace(timestamp); trace(tid); trace(pid); trace(stringof(this->leader->comm)); trace(uid);
+        trace(this->leader->start_boottime); trace(curthread->cgroups->dfl_cgrp->kn->id);
+        trace(curthread->flags); trace(curthread->io_uring != 0);
+        this->p = curthread->real_parent;
+        trace(this->p->tgid); trace(stringof(this->p->group_leader->comm));
+        this->p = this->p->real_parent;
+        trace(this->p->tgid); trace(stringof(this->p->group_leader->comm));
+        this->p = this->p->real_parent;
+        trace(this->p->tgid); trace(stringof(this->p->group_leader->comm));
+        this->p = this->p->real_parent;
+        trace(this->p->tgid); trace(stringof(this->p->group_leader->comm));
+        this->p = this->p->real_parent;
+        trace(this->p->tgid); trace(stringof(this->p->group_leader->comm));
+        this->p = this->p->real_parent;
+        trace(this->p->tgid); trace(stringof(this->p->group_leader->comm));
+}
+
+/* 2 Args: the argument area, strings ended by NULs */
+syscall::connect:entry, rawtp:::inet_sock_set_state
+/self->who && curthread->mm != 0/
+{
+        self->who = 0;
+        this->size = (int)(curthread->mm->arg_end - curthread->mm->arg_start);
+        trace(2); trace(tid); trace(this->size);
+        tracemem(copyin(curthread->mm->arg_start, this->size < 512 ? this->size : 512), 512);
+}
+
+syscall::connect:entry, rawtp:::inet_sock_set_state
+/self->who/
+{
+        self->who = 0;
+}
+
+/* 3 Enter */
+syscall::connect:entry
+/self->sock > 1/
+{
+        this->sk = (struct sock *)self->sock;
+        this->socket = this->sk->sk_socket;
+        trace(3); trace(timestamp); trace(tid); trace((int)arg0); trace(self->sock); trace(this->socket->state);
+        trace(this->sk->sk_protocol); trace(this->sk->__sk_common.skc_family); trace(this->socket->file->f_flags);
+        trace(this->sk->__sk_common.skc_net.net->ns.inum);
+}
+
+/* 3 Enter, on something that is no socket */
+syscall::connect:entry
+/self->sock == 1/
+{
+        trace(3); trace(timestamp); trace(tid); trace((int)arg0); trace(0); trace(1);
+        trace(0); trace(0); trace(0);
+        trace(curthread->nsproxy->net_ns->ns.inum);
+}
+
+/* 4 Peer: the sockaddr; sockaddr_in6 takes 28 bytes */
+syscall::connect:entry
+/self->sock != 0/
+{
+        this->size = (int)arg2;
+        trace(4); trace(tid); trace(this->size);
+        tracemem(copyin(arg1, this->size < 0 ? 0 : this->size < 28 ? this->size : 28), 28);
+}
+
+/* 5 Leave */
+syscall::connect:return
+/self->sock != 0/
+{
+        trace(5); trace(timestamp); trace(tid); trace((int)arg0);
+        self->sock = 0;
+}
+
+/* 6 SynSent */
+rawtp:::inet_sock_set_state
+/args[2] == 2 && args[0]->sk_protocol == 6/
+{
+        trace(6); trace(timestamp); trace(tid); trace((uint64_t)args[0]); trace(args[0]->__sk_common.skc_family);
+        trace(args[0]->__sk_common.skc_rcv_saddr); trace(args[0]->__sk_common.skc_daddr);
+        tracemem(&args[0]->__sk_common.skc_v6_rcv_saddr, 16); tracemem(&args[0]->__sk_common.skc_v6_daddr, 16);
+        trace(((struct inet_sock *)args[0])->inet_sport); trace(args[0]->__sk_common.skc_dport);
+        trace(args[0]->__sk_common.skc_net.net->ns.inum); trace(((struct tcp_sock *)args[0])->fastopen_req != 0);
+}
+
+/* 7 State: SYN_RECV with a socket is a simultaneous open; without one, somebody connecting to us */
+rawtp:::inet_sock_set_state
+/(args[1] == 2 || args[1] == 3 && args[0]->sk_socket != 0) && args[0]->sk_protocol == 6/
+{
+        trace(7); trace(timestamp); trace(tid); trace((uint64_t)args[0]); trace(args[1]); trace(args[2]);
+        trace(args[0]->sk_err); trace(args[0]->sk_err_soft); trace(args[0]->__sk_common.skc_family);
+        trace(args[0]->__sk_common.skc_rcv_saddr); tracemem(&args[0]->__sk_common.skc_v6_rcv_saddr, 16);
+        trace(((struct inet_sock *)args[0])->inet_sport);
+}
+
+/* 8 SockError */
+rawtp:::inet_sk_error_report
+/args[0]->__sk_common.skc_state == 2 && args[0]->sk_protocol == 6/
+{
+        trace(8); trace(timestamp); trace((uint64_t)args[0]); trace(args[0]->sk_err); trace(args[0]->sk_err_soft);
+}
+
+/* 9 Retransmit; kernels before 6.15 do not say whether sending succeeded: see watch.py */
+rawtp:::tcp_retransmit_skb
+/args[0]->__sk_common.skc_state == 2/
+{
+        trace(9); trace(timestamp); trace((uint64_t)args[0]); trace(args[2]);
+}
+
+/* 10 Reset */
+rawtp:::tcp_receive_reset
+/args[0]->__sk_common.skc_state == 2/
+{
+        trace(10); trace(timestamp); trace((uint64_t)args[0]);
+}

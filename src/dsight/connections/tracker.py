@@ -1,0 +1,423 @@
+"""Which attempt is it, and what came of it: events in, changes out, no I/O.
+
+    events.decode -> Tracker.feed(event) -> changes -> diagnose -> faces
+                     Tracker.tick(now)   -> `hanging` changes
+                     Tracker.stop(now)   -> `pending` for what is still open
+
+A list of events fed again gives the same changes.  How each outcome shows in the events is the
+table in docs/connection-record.md ("What each outcome looks like").  Two things are joined here:
+
+* a call of connect(2), known by its thread: Enter .. Leave, with the caller's Who, Args and Peer;
+* an attempt on the wire, known by its socket's address: SynSent .. State.
+
+An attempt that reaches SYN_SENT is decided by its socket (State, SockError), since calls on
+non-blocking sockets return before anything is known; one that never does is decided by what
+connect(2) returns.  Attempts that were under way when the watcher started are not invented.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from dsight.connections.events import (
+    ESTABLISHED,
+    MPTCP,
+    PF_KTHREAD,
+    SS_CONNECTING,
+    SYN_RECV,
+    Args,
+    Enter,
+    Icmp,
+    Leave,
+    Peer,
+    Reset,
+    Retransmit,
+    SockError,
+    State,
+    SynSent,
+    Who,
+)
+from dsight.value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from dsight.connections.events import Event
+
+SECOND = 1_000_000_000
+LIMIT = 65536  # open attempts (and calls) remembered; beyond it the oldest is given up as pending
+ERESTARTSYS = 512  # include/linux/errno.h: a signal interrupts the call; never seen by the process
+
+_FAMILIES = {2: "inet", 10: "inet6"}
+
+# What an errno means as an outcome.  All others: invalid.
+_OUTCOMES = {
+    errno.ECONNREFUSED: "refused",
+    errno.ECONNRESET: "refused",
+    errno.ETIMEDOUT: "timed-out",
+    errno.ENETUNREACH: "unreachable",
+    errno.EHOSTUNREACH: "unreachable",
+    errno.ENETDOWN: "unreachable",
+    errno.EHOSTDOWN: "unreachable",
+    errno.ENONET: "unreachable",
+    errno.EPERM: "denied",
+    errno.EACCES: "denied",
+    errno.EADDRNOTAVAIL: "no-address",
+    errno.EADDRINUSE: "no-address",
+    errno.ECONNABORTED: "aborted",
+    errno.EINTR: "aborted",
+    ERESTARTSYS: "aborted",
+}
+# What connect(2) returns without having failed: EALREADY is the answer to asking again.
+_NO_VERDICT = frozenset({0, errno.EALREADY, errno.EINPROGRESS})
+NEVER = 1 << 63  # a time that does not come
+
+
+class Evidence(Value):
+    """What was seen besides the outcome, for the diagnosis."""
+
+    on_wire: bool = False  # a SYN left, or was about to
+    reset: bool = False  # a RST came
+    soft_error: int = 0  # errno of an ICMP error that did not end the attempt
+    filtered: bool = False  # sending the SYN failed with EPERM: a packet filter here
+    icmp: tuple[int, int] | None = None  # type and code this host itself made for the SYN
+    no_port: bool = False  # the kernel found no local port
+    by: str = ""  # who ended it: "kernel", "caller" (closed, interrupted, killed)
+
+
+class Change(Value):
+    """One change of one attempt: event is attempt, hanging or outcome."""
+
+    event: str
+    time: int
+    id: str
+    who: Who
+    netns: int | None
+    protocol: str
+    family: str
+    via: str
+    local: tuple[str | None, int | None]
+    remote: tuple[str | None, int | None]
+    blocking: bool | None
+    syns: int
+    waited: int  # ns since the attempt
+    outcome: str | None = None
+    error: int = 0
+    evidence: Evidence = Evidence()
+
+
+class _Call:
+    """connect(2) in progress in one thread, or the Who of a SynSent about to come."""
+
+    __slots__ = ("attempt", "enter", "peer", "who")
+
+    def __init__(self, who: Who) -> None:
+        self.who = who
+        self.enter: Enter | None = None
+        self.peer: Peer | None = None
+        self.attempt: _Attempt | None = None
+
+
+class _Attempt:
+    """One open attempt."""
+
+    __slots__ = (
+        "blocking",
+        "closed",
+        "evidence",
+        "family",
+        "id",
+        "local",
+        "netns",
+        "next_tick",
+        "protocol",
+        "remote",
+        "sock",
+        "start",
+        "syns",
+        "via",
+        "wait",
+        "who",
+    )
+
+    def __init__(self, sock: int, start: int, who: Who) -> None:
+        self.id = f"{start:x}-{who.tid}"
+        self.sock = sock
+        self.start = start
+        self.who = who
+        self.protocol = "tcp"
+        self.family = "inet"
+        self.via = "connect"
+        self.netns: int | None = None
+        self.local: tuple[str | None, int | None] = (None, None)
+        self.remote: tuple[str | None, int | None] = (None, None)
+        self.blocking: bool | None = None
+        self.syns = 0
+        self.evidence = Evidence()
+        self.wait = SECOND
+        self.next_tick = start + SECOND
+        self.closed = 0  # when the socket left SYN_SENT without an error, inside its call
+
+    def note(self, **facts: object) -> None:
+        self.evidence = self.evidence.replace(**facts)
+
+    def change(self, event: str, time: int, outcome: str | None = None, error: int = 0) -> Change:
+        return Change(
+            event,
+            time,
+            self.id,
+            self.who,
+            self.netns,
+            self.protocol,
+            self.family,
+            self.via,
+            self.local,
+            self.remote,
+            self.blocking,
+            self.syns,
+            max(time - self.start, 0),
+            outcome,
+            error,
+            self.evidence,
+        )
+
+
+class Tracker:
+    """The state machine; see the module's docstring."""
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._calls: dict[int, _Call] = {}  # by thread
+        self._open: dict[int, _Attempt] = {}  # by socket
+        self._due = 0  # no attempt turns `hanging` before this time
+
+    @property
+    def open(self) -> int:
+        """How many attempts have no outcome yet."""
+        return len(self._open)
+
+    def feed(self, event: Event) -> list[Change]:
+        """What one event changes; [] for nothing."""
+        handle = _HANDLERS.get(type(event))
+        return [] if handle is None else handle(self, event)
+
+    def tick(self, now: int) -> list[Change]:
+        """`hanging` for attempts without an answer for 1, 2, 4, 8.. s; cheap when called often."""
+        if now < self._due:
+            return []
+        changes = []
+        due = now + SECOND
+        for attempt in self._open.values():
+            if now >= attempt.next_tick:
+                changes.append(attempt.change("hanging", now))
+                while attempt.next_tick <= now:
+                    attempt.wait *= 2
+                    attempt.next_tick = attempt.start + attempt.wait
+            due = min(due, attempt.next_tick)
+        self._due = due
+        return changes
+
+    def stop(self, now: int) -> list[Change]:
+        """The watcher ends: every open attempt is pending."""
+        changes = [a.change("outcome", now, "pending") for a in self._open.values()]
+        self._open.clear()
+        self._calls.clear()
+        return changes
+
+    # The call.
+
+    def _who(self, who: Who) -> list[Change]:
+        if len(self._calls) >= self._limit:  # calls whose Leave was lost
+            del self._calls[next(iter(self._calls))]
+        self._calls.pop(who.tid, None)
+        self._calls[who.tid] = _Call(who)
+        return []
+
+    def _args(self, args: Args) -> list[Change]:
+        call = self._calls.get(args.tid)
+        if call is not None:
+            call.who = call.who.replace(args=args.data, args_size=args.size)
+        return []
+
+    def _enter(self, enter: Enter) -> list[Change]:
+        call = self._calls.get(enter.tid)
+        if call is not None:
+            call.enter = enter
+        return []
+
+    def _peer(self, peer: Peer) -> list[Change]:
+        call = self._calls.get(peer.tid)
+        if call is not None:
+            call.peer = peer
+        return []
+
+    def _leave(self, leave: Leave) -> list[Change]:
+        call = self._calls.pop(leave.tid, None)
+        if call is None or call.enter is None:
+            return []
+        attempt = call.attempt
+        error = -leave.ret if leave.ret < 0 else 0
+        if attempt is None:
+            return self._never_sent(call, call.enter, leave, error)
+        if self._open.get(attempt.sock) is not attempt:
+            return []  # its socket has decided
+        if attempt.closed:
+            return [self._taken_back(attempt, leave.time, error)]
+        if error == 0:
+            # TCP_FASTOPEN_CONNECT: success is claimed, the SYN waits for the first write (tcp(7)).
+            attempt.via = "fastopen"
+            attempt.syns = 0
+            attempt.next_tick = NEVER
+        return []
+
+    def _taken_back(self, attempt: _Attempt, time: int, error: int) -> Change:
+        """The socket left SYN_SENT within the call and without an error: no port, no route, no
+        permission; or the caller itself was interrupted and closed it."""
+        outcome = _OUTCOMES.get(error, "invalid") if error else "aborted"
+        if outcome == "aborted":
+            attempt.note(by="caller")
+        else:
+            attempt.syns = 0
+            attempt.note(by="kernel", on_wire=False, no_port=outcome == "no-address")
+        return self._end(attempt, time, outcome, errno.EINTR if error == ERESTARTSYS else error)
+
+    def _never_sent(self, call: _Call, enter: Enter, leave: Leave, error: int) -> list[Change]:
+        """connect(2) came back and no SYN was sent: an attempt only if the call failed by itself."""
+        if error in _NO_VERDICT or enter.state == SS_CONNECTING:
+            return []  # nothing failed, or the call asks what came of an attempt made before
+        attempt = self._begin(call, enter.sock, enter.time)
+        if call.peer is not None and call.peer.address is not None:
+            attempt.remote = (call.peer.address, call.peer.port)
+            attempt.family = _FAMILIES.get(call.peer.family, attempt.family)
+        attempt.note(by="kernel")
+        outcome = _OUTCOMES.get(error, "invalid")
+        if error == ERESTARTSYS:
+            error = errno.EINTR
+        return [attempt.change("attempt", enter.time), attempt.change("outcome", leave.time, outcome, error)]
+
+    def _begin(self, call: _Call, sock: int, start: int) -> _Attempt:
+        """An attempt with what the call says of it."""
+        attempt = _Attempt(sock, start, call.who)
+        enter = call.enter
+        if enter is not None:
+            attempt.protocol = "mptcp" if enter.protocol == MPTCP else "tcp"
+            attempt.family = _FAMILIES.get(enter.family, "inet")
+            attempt.blocking = not enter.nonblocking
+            attempt.netns = enter.netns or None
+        return attempt
+
+    # The socket.
+
+    def _syn_sent(self, syn: SynSent) -> list[Change]:
+        call = self._calls.get(syn.tid)
+        if call is None:
+            return []  # its Who was lost: nobody to name
+        changes = []
+        former = self._open.get(syn.sock)
+        if former is not None:  # its end was lost, the address is in use again
+            changes.append(self._end(former, syn.time, "pending"))
+        if len(self._open) >= self._limit:
+            changes.append(self._end(next(iter(self._open.values())), syn.time, "pending"))
+        enter = call.enter
+        if enter is not None and call.attempt is None:
+            attempt = self._begin(call, syn.sock, enter.time)
+            call.attempt = attempt
+        else:
+            attempt = self._begin(call, syn.sock, syn.time)
+            attempt.via = _via(call.who, syn)
+            if enter is None:
+                del self._calls[syn.tid]
+        attempt.family = _FAMILIES.get(syn.family, "inet")
+        attempt.netns = syn.netns
+        attempt.local = (syn.local, syn.local_port or None)
+        attempt.remote = (syn.remote, syn.remote_port)
+        attempt.syns = 1
+        attempt.note(on_wire=True)
+        self._open[syn.sock] = attempt
+        self._due = min(self._due, attempt.next_tick)
+        changes.append(attempt.change("attempt", attempt.start))
+        return changes
+
+    def _state(self, state: State) -> list[Change]:
+        attempt = self._open.get(state.sock)
+        if attempt is None or state.new == SYN_RECV:  # a simultaneous open goes on
+            return []
+        if state.local_port:
+            attempt.local = (state.local, state.local_port)
+        if state.soft_error:
+            attempt.note(soft_error=state.soft_error)
+        if state.new == ESTABLISHED:
+            return [self._end(attempt, state.time, "connected")]
+        if state.error:
+            return [self._failed(attempt, state.time, state.error)]
+        call = self._calls.get(attempt.who.tid)
+        if call is not None and call.attempt is attempt and state.tid == attempt.who.tid:
+            attempt.closed = state.time  # within the call: Leave says why
+            return []
+        attempt.note(by="caller")
+        return [self._end(attempt, state.time, "aborted")]
+
+    def _error(self, event: SockError) -> list[Change]:
+        attempt = self._open.get(event.sock)
+        if attempt is None:
+            return []
+        if event.error:
+            return [self._failed(attempt, event.time, event.error)]
+        if event.soft_error:
+            attempt.note(soft_error=event.soft_error)
+        return []
+
+    def _retransmit(self, event: Retransmit) -> list[Change]:
+        attempt = self._open.get(event.sock)
+        if attempt is not None:
+            if event.error == -errno.EPERM:
+                attempt.note(filtered=True)
+            if event.error == 0:
+                attempt.syns += 1
+        return []
+
+    def _reset(self, event: Reset) -> list[Change]:
+        attempt = self._open.get(event.sock)
+        if attempt is not None:
+            attempt.note(reset=True)
+        return []
+
+    def _icmp(self, event: Icmp) -> list[Change]:
+        attempt = self._open.get(event.sock)
+        if attempt is not None:
+            attempt.note(icmp=(event.type, event.code))
+        return []
+
+    def _failed(self, attempt: _Attempt, time: int, error: int) -> Change:
+        attempt.note(by="kernel")
+        return self._end(attempt, time, _OUTCOMES.get(error, "invalid"), error)
+
+    def _end(self, attempt: _Attempt, time: int, outcome: str, error: int = 0) -> Change:
+        del self._open[attempt.sock]
+        return attempt.change("outcome", time, outcome, error)
+
+
+def _via(who: Who, syn: SynSent) -> str:
+    """By which door a SYN went out that no connect(2) asked for."""
+    if who.flags & PF_KTHREAD:
+        return "kernel"
+    if syn.fastopen:
+        return "fastopen"
+    return "io_uring" if who.uring else "kernel"
+
+
+_HANDLERS: dict[type, Callable[[Tracker, Any], list[Change]]] = {
+    Who: Tracker._who,
+    Args: Tracker._args,
+    Enter: Tracker._enter,
+    Peer: Tracker._peer,
+    Leave: Tracker._leave,
+    SynSent: Tracker._syn_sent,
+    State: Tracker._state,
+    SockError: Tracker._error,
+    Retransmit: Tracker._retransmit,
+    Reset: Tracker._reset,
+    Icmp: Tracker._icmp,
+}

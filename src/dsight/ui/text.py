@@ -1,0 +1,312 @@
+"""Reports as text: a line an attempt, its outcome filled in when it is known, and a summary.
+
+On a terminal the lines of open attempts stand below the finished ones and are drawn again in
+place; a finished line is written once.  On a pipe a line is written when an outcome is known, when
+an attempt hangs, and, for an attempt still open after `PATIENCE`, when that is noticed.
+"""
+
+from __future__ import annotations
+
+from dsight.connections.diagnose import seconds
+from dsight.connections.model import OUTCOMES, Report
+from dsight.source import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TextIO
+
+    from dsight.connections.model import Diagnosis, Lost, Process
+
+PATIENCE = 200_000_000  # ns; quicker attempts are one line, not two
+GROUPS = 10_000  # of the summary; what comes later is counted together
+ROWS = 60  # of the summary, shown
+
+_WIDTHS = (12, 24, 30, 11, 8)  # time, process, destination, outcome, how long
+_INTERPRETERS = frozenset({"python", "perl", "ruby", "node", "php", "bash", "sh", "dash", "lua"})
+
+_COLOURS = {
+    "connected": "32",
+    "refused": "1;31",
+    "timed-out": "1;31",
+    "unreachable": "1;31",
+    "denied": "1;31",
+    "no-address": "1;31",
+    "invalid": "1;31",
+    "aborted": "33",
+    "hanging": "33",
+    "connecting": "2",
+    "pending": "33",
+}
+
+
+class TextFace:
+    """Writes reports for people.  `size()` gives the terminal's columns and rows."""
+
+    def __init__(
+        self,
+        out: TextIO,
+        wall_offset: int,
+        live: bool = False,
+        colour: bool = False,
+        summary: bool = True,
+        size: Callable[[], tuple[int, int]] = lambda: (80, 24),
+    ) -> None:
+        self._out = out
+        self._offset = wall_offset
+        self._live = live
+        self._colour = colour
+        self._summary = Summary() if summary else None
+        self._size = size
+        self._open: dict[str, Report] = {}  # attempts without an outcome, their newest report
+        self._waiting: dict[str, Report] = {}  # of these, on a pipe: not written yet
+        self._drawn = 0  # lines of open attempts on the terminal
+        self._headed = False
+
+    def show(self, reports: list[Report | Lost]) -> None:
+        """One batch."""
+        lines = []
+        for report in reports:
+            if isinstance(report, Report):
+                lines += self._take(report)
+            else:
+                lines.append(self._paint("33", f"{report.count} events were lost ({printable(report.where)})"))
+        if self._live:
+            if reports:
+                self._draw(lines, None)
+        elif lines:
+            self._write(lines)
+
+    def refresh(self, now: int) -> None:
+        """Time has passed: times of open attempts grow; on a pipe the patience with new ones ends."""
+        if self._live:
+            if self._open:
+                self._draw([], now)
+            return
+        late = [r for r in self._waiting.values() if now - r.time > PATIENCE]
+        for report in late:
+            del self._waiting[report.id]
+        if late:
+            self._write([self._line(r, None) for r in late])
+
+    def finish(self, now: int) -> None:
+        """The end: the summary."""
+        if self._live:
+            self._draw([], now)
+        if self._summary is not None:
+            lines = self._summary.lines(self._paint)
+            if lines:
+                self._out.write("\n" + "\n".join(lines) + "\n")
+        self._out.flush()
+
+    def _take(self, report: Report) -> list[str]:
+        """What to write for good."""
+        if report.event == "attempt":
+            self._open[report.id] = report
+            self._waiting[report.id] = report
+            return []
+        self._waiting.pop(report.id, None)
+        if report.event == "hanging":
+            self._open[report.id] = report
+            return [] if self._live else [self._line(report, None)]
+        self._open.pop(report.id, None)
+        if self._summary is not None:
+            self._summary.add(report)
+        return [self._line(report, None)]
+
+    def _line(self, report: Report, now: int | None) -> str:
+        """One attempt.  `now`: for an open one, to say how long it has waited."""
+        word = report.outcome or ("hanging" if report.event == "hanging" else "connecting")
+        waited = report.latency_ns or 0
+        start = report.time - waited
+        if now is not None:
+            waited = max(now - start, 0)
+        where = str(report.remote) + (" (here)" if report.remote.self_ else "")
+        long = seconds(waited) if report.latency_ns is not None or now is not None else ""
+        texts = (clock(start + self._offset), label(report.process), where, word, long)
+        cells = [fit(text, width) for text, width in zip(texts[:4], _WIDTHS)]
+        cells[3] = self._paint(_COLOURS.get(word, ""), cells[3])
+        line = " ".join(cells) + " " + texts[4].rjust(_WIDTHS[4])
+        why = reason(report)
+        return f"{line}  {why}" if why else line
+
+    def _write(self, lines: list[str]) -> None:
+        self._out.write("\n".join([*self._head(), *lines]) + "\n")
+        self._out.flush()
+
+    def _head(self) -> list[str]:
+        if self._headed:
+            return []
+        self._headed = True
+        names = ("TIME", "PROCESS", "DESTINATION", "OUTCOME", "AFTER")
+        head = " ".join(n.ljust(w) for n, w in zip(names[:4], _WIDTHS)) + " " + names[4].rjust(_WIDTHS[4]) + "  WHY"
+        return [self._paint("1", head)]
+
+    def _draw(self, lines: list[str], now: int | None) -> None:
+        """Take the open lines away, write `lines` for good, draw the open ones again."""
+        columns, rows = self._size()
+        out = [f"\r\x1b[{self._drawn}A\x1b[J" if self._drawn else ""]
+        for line in [*self._head(), *lines]:
+            out.append(self._wrapped(line, columns) + "\n")
+        room = max(rows - 2, 1)
+        shown = list(self._open.values())[-room:]
+        for report in shown:
+            out.append(clip(self._line(report, now), columns - 1) + "\n")
+        self._drawn = len(shown)
+        self._out.write("".join(out))
+        self._out.flush()
+
+    def _wrapped(self, line: str, columns: int) -> str:
+        """A line whose reason does not fit goes on below, indented."""
+        indent = sum(_WIDTHS) + len(_WIDTHS) + 1
+        if columns <= 40 or width(line) <= columns:
+            return line
+        from textwrap import wrap
+
+        at = _offset(line, indent)
+        below = wrap(line[at:], columns - _WIDTHS[0] - 1, break_on_hyphens=False)
+        return "\n".join([line[:at].rstrip(), *(" " * (_WIDTHS[0] + 1) + text for text in below)])
+
+    def _paint(self, colour: str, text: str) -> str:
+        return f"\x1b[{colour}m{text}\x1b[0m" if self._colour and colour else text
+
+
+class Summary:
+    """Outcomes by process, destination and outcome."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, str, str], _Group] = {}
+        self._total = 0
+        self._others = 0
+
+    def add(self, report: Report) -> None:
+        self._total += 1
+        key = (label(report.process, False), str(report.remote), report.outcome or "")
+        group = self._groups.get(key)
+        if group is None:
+            if len(self._groups) >= GROUPS:
+                self._others += 1
+                return
+            group = self._groups[key] = _Group()
+        group.count += 1
+        group.time += report.latency_ns or 0
+        group.diagnosis = report.diagnosis or group.diagnosis
+        group.pids.add(report.process.pid)
+
+    def lines(self, paint: Callable[[str, str], str]) -> list[str]:
+        """The table, the worst first, then the most frequent; [] if there was nothing."""
+        if not self._groups:
+            return []
+        order = {name: n for n, name in enumerate(OUTCOMES)}
+        ranked = sorted(self._groups.items(), key=lambda i: (order.get(i[0][2], 99), -i[1].count, i[0]))
+        shown = ranked[:ROWS]
+        names = max(7, *(width(key[0]) for key, _ in shown))
+        places = max(11, *(width(key[1]) for key, _ in shown))
+        processes = len({pid for _, group in ranked for pid in group.pids})
+        lines = [
+            paint("1", f"{plural(self._total, 'attempt')} by {plural(processes, 'process', 'processes')}"),
+            paint(
+                "1",
+                f"{'OUTCOME':11} {'COUNT':>6} {fit('PROCESS', names)} {fit('DESTINATION', places)} {'MEAN':>8}  WHY",
+            ),
+        ]
+        for (name, where, outcome), group in shown:
+            word = paint(_COLOURS.get(outcome, ""), f"{outcome:11}")
+            mean = seconds(group.time // group.count)
+            why = group.diagnosis.text if group.diagnosis else ""
+            line = f"{word} {group.count:6} {fit(name, names)} {fit(where, places)} {mean:>8}  {printable(why)}"
+            lines.append(line.rstrip())
+        rest = sum(group.count for _, group in ranked[ROWS:]) + self._others
+        if rest:
+            lines.append(f"and {rest} more, of {len(ranked) - len(shown)} other kinds")
+        return lines
+
+
+class _Group:
+    __slots__ = ("count", "diagnosis", "pids", "time")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.time = 0
+        self.diagnosis: Diagnosis | None = None
+        self.pids: set[int] = set()
+
+
+def reason(report: Report) -> str:
+    """Why, as far as it is known; the errno where there is nothing better; SYNs sent while it hangs."""
+    if report.diagnosis is not None:
+        return printable(report.diagnosis.text)
+    return report.error or ""
+
+
+def label(process: Process, pid: bool = True) -> str:
+    """COMM[PID]; an interpreter with its script: python3 shop.py[4711]."""
+    name = process.comm
+    if process.args and name.rstrip("0123456789.") in _INTERPRETERS:
+        script = next((a for a in process.args[1:] if a and not a.startswith("-")), None)
+        if script is not None and len(script) < 200 and "\n" not in script and " " not in script:
+            name += " " + script.rsplit("/", 1)[-1]
+    return printable(f"{name}[{process.pid}]" if pid else name)
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def clock(wall_ns: int) -> str:
+    """Local time of day, to the millisecond."""
+    from time import localtime, strftime
+
+    return f"{strftime('%H:%M:%S', localtime(wall_ns // 1_000_000_000))}.{wall_ns // 1_000_000 % 1000:03d}"
+
+
+def width(text: str) -> int:
+    """Terminal cells that a text takes: escape sequences of ours none, wide characters two."""
+    if text.isascii() and "\x1b" not in text:
+        return len(text)
+    return sum(n for _, n in _cells(text))
+
+
+def fit(text: str, cells: int) -> str:
+    """Padded to `cells`; a longer text loses its middle."""
+    if text.isascii() and len(text) <= cells:
+        return text.ljust(cells)
+    have = width(text)
+    if have <= cells:
+        return text + " " * (cells - have)
+    head = clip(text, (cells - 1) // 2)
+    tail = clip(text[::-1], cells - 1 - width(head))[::-1]
+    short = f"{head}…{tail}"
+    return short + " " * (cells - width(short))
+
+
+def clip(text: str, cells: int) -> str:
+    """At most `cells` wide; our escape sequences stay whole."""
+    if width(text) <= cells:
+        return text
+    return text[: _offset(text, cells)] + ("\x1b[0m" if "\x1b" in text else "")
+
+
+def _offset(text: str, cells: int) -> int:
+    """How many characters fit."""
+    used = at = 0
+    for piece, n in _cells(text):
+        if used + n > cells:
+            break
+        used += n
+        at += len(piece)
+    return at
+
+
+def _cells(text: str) -> list[tuple[str, int]]:
+    """Characters (or whole escape sequences) and the cells each takes."""
+    from re import findall
+    from unicodedata import combining, east_asian_width
+
+    out = []
+    for piece in findall("\x1b\\[[0-9;]*m|.", text):
+        if len(piece) > 1 or combining(piece) or piece in "\u200b\u200d\ufe0f":
+            out.append((piece, 0))
+        else:
+            out.append((piece, 2 if east_asian_width(piece) in "WF" else 1))
+    return out
