@@ -1,0 +1,150 @@
+"""IR to bytecode: the back end's one entry.
+
+    compile_function(function, "raw_tp")  ->  ProgramSpec
+
+regs.py says where values live, select.py writes the instructions of each IR operation; here the
+blocks are strung together and the jumps to labels are filled in.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from dsight.bpf import insn as bpf
+from dsight.bpf.insn import LD_IMM64, set_span
+from dsight.bpf.regs import allocate
+from dsight.bpf.select import RULES, Emitter
+from dsight.bpf.spec import ProgramSpec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dsight.bpf.spec import Insn
+    from dsight.ir.ops import Block, Function
+
+REACH = 32767  # slots; a jump's offset has 16 bits
+# A place to put relay jumps is kept at least every so many instructions; two of these and what
+# an operation takes are well within reach even where each instruction takes two slots.
+ISLAND = 6000
+
+
+def compile_function(function: Function, kind: str, attach: str = "") -> ProgramSpec:
+    """A legal Function (ir.verify) as a program; `kind` and `attach` as in ProgramSpec.
+
+    Raises CompileError where the stack does not hold what the function needs.
+    """
+    blocks = reachable(function)
+    allocation = allocate(function, blocks)
+    e = Emitter(allocation)
+    places, code = e.places, e.code
+    context = places[-1]
+    if type(context) is int and context != 1:  # it comes in r1
+        code.append(bpf.alu(bpf.MOV, context, 1) if context >= 0 else bpf.store(8, bpf.FP, context, 1))
+    labels: dict[str, int] = {}
+    islands: list[int] = []
+    next_island = ISLAND
+    for n, block in enumerate(blocks):
+        labels[block.label] = len(code)
+        e.next = blocks[n + 1].label if n + 1 < len(blocks) else ""
+        for instr in block.instrs:
+            e.at += 1
+            dst = instr.dst
+            if dst >= 0:
+                place = places[dst]
+                if type(place) is not int and (place is not None or instr.op != "call"):
+                    continue  # made where it is used, or not used at all
+            start = len(code)
+            if start >= next_island:
+                islands.append(start)
+                next_island = start + ISLAND
+            RULES[instr.op](e, instr)
+            span = instr.span
+            if span is not None:
+                for i in code[start:]:
+                    set_span(i, span)
+    return ProgramSpec(function.name, kind, tuple(link(code, e.jumps, labels, islands)), attach)
+
+
+def reachable(function: Function) -> tuple[Block, ...]:
+    """The blocks some path leads to: the verifier refuses a program with others."""
+    seen = {function.blocks[0].label}
+    blocks = []
+    for block in function.blocks:
+        if block.label in seen:
+            blocks.append(block)
+            last = block.instrs[-1]
+            if last.op == "jmp":
+                seen.add(last.args[0])  # type: ignore[arg-type]
+            elif last.op == "br":
+                seen.update(last.args[3:])  # type: ignore[arg-type]
+    return tuple(blocks)
+
+
+def link(code: list[Insn], jumps: list[tuple[int, str]], labels: dict[str, int], islands: list[int]) -> list[Insn]:
+    """Fills in the offsets of `jumps` (index into code, label).
+
+    `islands` are indexes where nothing jumps across by a fixed offset: a jump out of reach
+    goes to a relay jump there, maybe over several islands.
+    """
+    at = _slots(code)
+    if at[-1] > REACH:
+        code, jumps, labels = _relay(code, jumps, labels, islands)
+        at = _slots(code)
+    for index, label in jumps:
+        i = code[index]
+        jump = bpf.insn(i.code, i.dst, i.src, at[labels[label]] - at[index] - 1, i.imm)
+        set_span(jump, i.span)
+        code[index] = jump
+    return code
+
+
+def _slots(code: list[Insn]) -> list[int]:
+    """The slot each instruction starts at, and where the program ends."""
+    slots, at = [], 0
+    for i in code:
+        slots.append(at)
+        at += 2 if i.code == LD_IMM64 else 1
+    slots.append(at)
+    return slots
+
+
+def _relay(
+    code: list[Insn], jumps: list[tuple[int, str]], labels: dict[str, int], islands: list[int]
+) -> tuple[list[Insn], list[tuple[int, str]], dict[str, int]]:
+    """The same program, its islands filled: `goto over; goto A; goto B; ...; over:`.
+
+    Islands part the code into segments.  A jump reaches its own segment and the next; to go
+    further it takes the relay at the end of its own, which is as good as a jump from the next.
+    """
+
+    def segment(index: int) -> int:
+        return bisect_right(islands, index)
+
+    def relay(label: str, island: int) -> str:
+        return f"{label} @{island}"  # no label has a space
+
+    relays: list[dict[str, None]] = [{} for _ in islands]
+    hops: list[tuple[int, str]] = []
+    for index, label in jumps:
+        here, there = segment(index), segment(labels[label])
+        for island in range(here, there - 1):
+            relays[island][label] = None
+        hops.append((index, relay(label, here) if there > here + 1 else label))
+
+    out: list[Insn] = []
+    out_labels: dict[str, int] = {}
+    out_jumps: list[tuple[int, str]] = []
+    shifts: list[int] = []
+    for island, (start, end) in enumerate(zip([0, *islands], [*islands, len(code)])):
+        shifts.append(len(out) - start)
+        out += code[start:end]
+        wanted = relays[island] if island < len(islands) else {}
+        if wanted and out[-1].code not in (bpf.ja().code, bpf.exit_().code):
+            out.append(bpf.insn(bpf.ja().code, 0, 0, len(wanted), 0))
+        for label in wanted:
+            out_labels[relay(label, island)] = len(out)
+            near = segment(labels[label]) <= island + 2
+            out_jumps.append((len(out), label if near else relay(label, island + 1)))
+            out.append(bpf.ja())
+    out_jumps += [(index + shifts[segment(index)], label) for index, label in hops]
+    out_labels.update({label: index + shifts[segment(index)] for label, index in labels.items()})
+    return out, out_jumps, out_labels

@@ -1,0 +1,565 @@
+"""Instruction selection: one rule for each IR operation (RULES), in the order of ir.ops.OPS.
+
+A rule writes instructions through an Emitter, which knows where operands live (regs.py).  A rule
+may use, besides its operands' registers, those of `spare()`: two always, and around a clobbering
+operation all of r0-r5 but the operands'.  The result's register may be that of an operand: write
+it last, or ask.
+
+Local jumps have fixed offsets; jumps to labels are filled in by compile.py.  What forks the
+verifier's path joins again within a few instructions.
+"""
+
+from __future__ import annotations
+
+from dsight.bpf import insn as bpf
+from dsight.bpf.insn import fits, signed64
+from dsight.ir.ops import CONDITIONS, HELPERS, Bounded, MapRef, Reg
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dsight.bpf.regs import Again, Allocation
+    from dsight.bpf.spec import Insn
+    from dsight.ir.ops import Instr, Operand
+
+UNROLL = 16  # pieces: longer runs of memory become a loop
+
+
+class Emitter:
+    """The code so far, and the instruction at hand: its position and the label that follows its block."""
+
+    def __init__(self, allocation: Allocation) -> None:
+        self.code: list[Insn] = []
+        self.jumps: list[tuple[int, str]] = []  # index into code, label
+        self.at = -1
+        self.next = ""
+        self.places = allocation.places
+        self._busy = allocation.busy
+        self._spares: dict[int, tuple[int, ...]] = {}  # by busy registers
+        self.add = self.code.append
+
+    def spare(self) -> tuple[int, ...]:
+        """The registers of r0-r5 free for this instruction's own use."""
+        busy = self._busy[self.at]
+        found = self._spares.get(busy)
+        if found is None:
+            found = self._spares[busy] = tuple([r for r in range(6) if not busy >> r & 1])
+        return found
+
+    # -- operands
+
+    def const(self, arg: Operand) -> int | None:
+        """The operand's value where it is known, as a signed number."""
+        if type(arg) is int:
+            return signed64(arg)
+        place = self.places[arg] if type(arg) is Reg else None
+        return place[1] if type(place) is tuple and place[0] == "imm" else None  # type: ignore[return-value]
+
+    def imm(self, arg: Operand) -> int | None:
+        """The operand's value where an instruction can hold it."""
+        n = self.const(arg)
+        return n if n is not None and fits(n) else None
+
+    def reg(self, arg: Operand, spare: int) -> int:
+        """A register that holds the operand: its own, else `spare`."""
+        if type(arg) is Reg:
+            place = self.places[arg]
+            if type(place) is int and place >= 0:
+                return place
+        self.put(spare, arg)
+        return spare
+
+    def put(self, r: int, arg: Operand) -> None:
+        """Brings the operand into register r."""
+        if type(arg) is Reg:
+            place = self.places[arg]
+            if place is None:
+                raise AssertionError(f"{arg} is read but never set")
+            if not isinstance(place, int):
+                self._make(r, place)
+            elif place < 0:
+                self.add(bpf.load(8, r, bpf.FP, place))
+            elif place != r:
+                self.add(bpf.alu(bpf.MOV, r, place))
+        elif type(arg) is MapRef:
+            self.add(bpf.ld_map(r, arg.name))
+        else:
+            assert type(arg) is int
+            self._make(r, ("imm", signed64(arg)))
+
+    def _make(self, r: int, again: Again) -> None:
+        if again[0] == "value":
+            _, name, offset = again  # type: ignore[misc]
+            self.add(bpf.ld_value(r, name, offset))
+            return
+        n = again[1]
+        assert type(n) is int
+        if again[0] == "fp":
+            self.add(bpf.alu(bpf.MOV, r, bpf.FP))
+            self.add(bpf.alu_imm(bpf.ADD, r, n))
+        elif fits(n):
+            self.add(bpf.alu_imm(bpf.MOV, r, n))
+        else:
+            self.add(bpf.ld_imm64(r, n))
+
+    def base(self, pointer: Operand, offset: int, spare: int) -> tuple[int, int]:
+        """Register and offset to reach `offset` bytes after the pointer."""
+        place = self.places[pointer]  # type: ignore[index]
+        if type(place) is tuple and place[0] == "fp":
+            return bpf.FP, place[1] + offset  # type: ignore[operator]
+        return self.reg(pointer, spare), offset
+
+    # -- results
+
+    def target(self, instr: Instr) -> int:
+        """The register to compute the result in: its own, else the first spare one."""
+        place = self.places[instr.dst]
+        return place if type(place) is int and place >= 0 else self.spare()[0]
+
+    def result(self, instr: Instr, r: int) -> None:
+        """The result is in r: takes it to its place."""
+        place = self.places[instr.dst]
+        if type(place) is not int or place == r:
+            return
+        self.add(bpf.alu(bpf.MOV, place, r) if place >= 0 else bpf.store(8, bpf.FP, place, r))
+
+    # -- jumps
+
+    def goto(self, label: str, jump: Insn | None = None) -> None:
+        self.jumps.append((len(self.code), label))
+        self.add(jump or bpf.ja())
+
+
+# -- arithmetic
+
+
+def _mov(e: Emitter, instr: Instr) -> None:
+    place = e.places[instr.dst]
+    if type(place) is int and place < 0 and type(instr.args[0]) is Reg:
+        source = e.places[instr.args[0]]
+        if type(source) is int and source >= 0:
+            e.add(bpf.store(8, bpf.FP, place, source))
+            return
+    r = e.target(instr)
+    e.put(r, instr.args[0])
+    e.result(instr, r)
+
+
+_ALU = {
+    "add": bpf.ADD, "sub": bpf.SUB, "mul": bpf.MUL, "udiv": bpf.DIV, "umod": bpf.MOD, "and": bpf.AND,
+    "or": bpf.OR, "xor": bpf.XOR, "shl": bpf.LSH, "shr": bpf.RSH, "sar": bpf.ARSH,
+}  # fmt: skip
+_COMMUTE = frozenset({"add", "mul", "and", "or", "xor"})
+
+
+def _alu(e: Emitter, instr: Instr) -> None:
+    """t = a; t OP= b, with an eye on where a and b already are."""
+    a, b = instr.args
+    op = _ALU[instr.op]
+    if instr.op in _COMMUTE and e.const(a) is not None:
+        a, b = b, a
+    t = e.target(instr)
+    n = e.imm(b)
+    if n is not None:
+        e.put(t, a)
+        e.add(bpf.alu_imm(op, t, n & 63 if op in (bpf.LSH, bpf.RSH, bpf.ARSH) else n))
+        e.result(instr, t)
+        return
+    spare = e.spare()
+    rb = e.reg(b, spare[1])
+    if rb == t and instr.op in _COMMUTE:
+        e.add(bpf.alu(op, t, e.reg(a, spare[0])))
+    else:
+        if rb == t:
+            t = spare[0]
+        e.put(t, a)
+        e.add(bpf.alu(op, t, rb))
+    e.result(instr, t)
+
+
+def _signed_division(e: Emitter, instr: Instr) -> None:
+    """|a| / |b|, negated where the signs differ; |a| % |b|, negated where a is negative.
+    Two's complement makes INT64_MIN right by itself: |INT64_MIN| is 2**63 unsigned.
+    (sdiv and smod instructions came with cpu v4, Linux 6.6.)"""
+    a, b = instr.args
+    t, u = e.spare()[:2]
+    e.put(t, a)
+    _negate_if_negative(e, t, t)
+    n = e.imm(b)
+    op = bpf.DIV if instr.op == "sdiv" else bpf.MOD
+    if n is not None and n != -0x80000000:
+        e.add(bpf.alu_imm(op, t, abs(n)))
+    else:
+        e.put(u, b)
+        _negate_if_negative(e, u, u)
+        e.add(bpf.alu(op, t, u))
+    _negate_if_negative(e, t, e.reg(a, u))
+    if op == bpf.DIV:
+        if n is None:
+            _negate_if_negative(e, t, e.reg(b, u))
+        elif n < 0:
+            e.add(bpf.neg(t))
+    e.result(instr, t)
+
+
+def _negate_if_negative(e: Emitter, r: int, sign: int) -> None:
+    e.add(bpf.jump_imm(bpf.JSGE, sign, 0, 1))
+    e.add(bpf.neg(r))
+
+
+def _neg(e: Emitter, instr: Instr) -> None:
+    t = e.target(instr)
+    e.put(t, instr.args[0])
+    e.add(bpf.neg(t))
+    e.result(instr, t)
+
+
+def _not(e: Emitter, instr: Instr) -> None:
+    t = e.target(instr)
+    e.put(t, instr.args[0])
+    e.add(bpf.alu_imm(bpf.XOR, t, -1))
+    e.result(instr, t)
+
+
+def _zext(e: Emitter, instr: Instr) -> None:
+    a, bits = instr.args
+    t = e.target(instr)
+    if bits == 32:
+        e.add(bpf.alu32(bpf.MOV, t, e.reg(a, t)))
+    else:
+        e.put(t, a)
+        e.add(bpf.alu_imm(bpf.AND, t, 0xFF if bits == 8 else 0xFFFF))
+    e.result(instr, t)
+
+
+def _sext(e: Emitter, instr: Instr) -> None:
+    a, bits = instr.args
+    assert type(bits) is int
+    t = e.target(instr)
+    e.put(t, a)
+    e.add(bpf.alu_imm(bpf.LSH, t, 64 - bits))
+    e.add(bpf.alu_imm(bpf.ARSH, t, 64 - bits))
+    e.result(instr, t)
+
+
+def _bswap(e: Emitter, instr: Instr) -> None:
+    a, bits = instr.args
+    assert type(bits) is int
+    t = e.target(instr)
+    e.put(t, a)
+    e.add(bpf.be(t, bits))
+    e.result(instr, t)
+
+
+# -- comparisons
+
+_JUMPS = {
+    "eq": bpf.JEQ, "ne": bpf.JNE, "ult": bpf.JLT, "ule": bpf.JLE, "ugt": bpf.JGT, "uge": bpf.JGE,
+    "slt": bpf.JSLT, "sle": bpf.JSLE, "sgt": bpf.JSGT, "sge": bpf.JSGE,
+}  # fmt: skip
+# condition: the same with its operands exchanged
+_EXCHANGED = {
+    "eq": "eq", "ne": "ne", "ult": "ugt", "ule": "uge", "ugt": "ult", "uge": "ule",
+    "slt": "sgt", "sle": "sge", "sgt": "slt", "sge": "sle",
+}  # fmt: skip
+
+
+def _compare(e: Emitter, condition: str, a: Operand, b: Operand) -> Insn:
+    """Brings a and b into registers; the jump on the condition, to offset 0."""
+    if e.const(a) is not None:
+        condition, a, b = _EXCHANGED[condition], b, a
+    spare = e.spare()
+    ra = e.reg(a, spare[0])
+    n = e.imm(b)
+    if n is not None:
+        return bpf.jump_imm(_JUMPS[condition], ra, n)
+    return bpf.jump(_JUMPS[condition], ra, e.reg(b, spare[1]))
+
+
+def _set(e: Emitter, instr: Instr) -> None:
+    condition, a, b = instr.args
+    assert type(condition) is str
+    t = e.target(instr)
+    if condition == "slt" and e.const(b) == 0:  # the sign bit
+        e.put(t, a)
+        e.add(bpf.alu_imm(bpf.RSH, t, 63))
+        e.result(instr, t)
+        return
+    test = _compare(e, condition, a, b)
+    if t in (test.dst, test.src if test.code & bpf.X else -1):
+        e.add(bpf.insn(test.code, test.dst, test.src, 2, test.imm))
+        e.add(bpf.alu_imm(bpf.MOV, t, 0))
+        e.add(bpf.ja(1))
+        e.add(bpf.alu_imm(bpf.MOV, t, 1))
+    else:
+        e.add(bpf.alu_imm(bpf.MOV, t, 1))
+        e.add(bpf.insn(test.code, test.dst, test.src, 1, test.imm))
+        e.add(bpf.alu_imm(bpf.MOV, t, 0))
+    e.result(instr, t)
+
+
+# -- memory
+
+
+def _ctx(e: Emitter, instr: Instr) -> None:
+    if e.places[instr.dst] != e.places[-1]:
+        r = e.target(instr)
+        e.put(r, Reg(len(e.places) - 1))
+        e.result(instr, r)
+
+
+def _slot(e: Emitter, instr: Instr) -> None:
+    raise AssertionError("the address of a slot is made where it is used")
+
+
+def _value(e: Emitter, instr: Instr) -> None:
+    name, offset = instr.args
+    assert type(name) is str and type(offset) is int
+    t = e.target(instr)
+    e.add(bpf.ld_value(t, name, offset))
+    e.result(instr, t)
+
+
+def _load(e: Emitter, instr: Instr) -> None:
+    pointer, offset, size = instr.args
+    assert type(offset) is int and type(size) is int
+    t = e.target(instr)
+    base, offset = e.base(pointer, offset, t)
+    e.add(bpf.load(size, t, base, offset))
+    e.result(instr, t)
+
+
+def _store(e: Emitter, instr: Instr) -> None:
+    pointer, offset, size, value = instr.args
+    assert type(offset) is int and type(size) is int
+    spare = e.spare()
+    base, offset = e.base(pointer, offset, spare[0])
+    n = e.const(value)
+    if n is not None and size < 8:
+        n = (n + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+    if n is not None and fits(n):
+        e.add(bpf.store_imm(size, base, offset, n))
+    else:
+        e.add(bpf.store(size, base, offset, e.reg(value, spare[1])))
+
+
+def _xadd(e: Emitter, instr: Instr) -> None:
+    pointer, offset, size, value = instr.args
+    assert type(offset) is int and type(size) is int
+    spare = e.spare()
+    base, offset = e.base(pointer, offset, spare[0])
+    e.add(bpf.xadd(size, base, offset, e.reg(value, spare[1])))
+
+
+# -- calls and composite operations
+
+
+def _call(e: Emitter, instr: Instr) -> None:
+    args = instr.args[1:]
+    _arguments(e, args)
+    for r, arg in enumerate(args, 1):
+        # Here, and not where the value was made: a verifier before 5.16 forgets the bounds of what is spilled.
+        if type(arg) is Bounded and e.const(arg.reg) is None:
+            e.add(bpf.jump_imm(bpf.JLE, r, arg.limit, 1))
+            e.add(bpf.alu_imm(bpf.MOV, r, arg.limit))
+    helper = instr.args[0]
+    assert type(helper) is str
+    e.add(bpf.call(HELPERS[helper]))
+    e.result(instr, 0)
+
+
+def _arguments(e: Emitter, args: tuple[Operand, ...]) -> None:
+    """Brings operands into r1, r2, ... at once: registers first, none overwritten before it is
+    read, then what comes from elsewhere.  r0 holds no operand by the time only circles are left."""
+    moves: dict[int, int] = {}  # to: from
+    others: list[tuple[int, Operand]] = []
+    for r, arg in enumerate(args, 1):
+        if type(arg) is Bounded:
+            n = e.const(arg.reg)
+            arg = arg.reg if n is None else min(n & 0xFFFFFFFFFFFFFFFF, arg.limit)
+        place = e.places[arg] if type(arg) is Reg else None
+        if type(place) is int and place >= 0:
+            if place != r:
+                moves[r] = place
+        else:
+            others.append((r, arg))
+    while moves:
+        sources = moves.values()
+        r = next((r for r in moves if r not in sources), -1)
+        if r >= 0:
+            e.add(bpf.alu(bpf.MOV, r, moves.pop(r)))
+        else:
+            kept = next(iter(moves))
+            e.add(bpf.alu(bpf.MOV, 0, kept))
+            moves = {to: 0 if source == kept else source for to, source in moves.items()}
+    for r, arg in others:
+        e.put(r, arg)
+
+
+def _pieces(n: int, *offsets: int) -> Iterator[tuple[int, int]]:
+    """(distance, size) of aligned accesses that together cover n bytes from each of the offsets on.
+    Pointers are 8-aligned; the stack must not be accessed unaligned."""
+    at = 0
+    while at < n:
+        size = 8
+        while size > n - at or any((offset + at) % size for offset in offsets):
+            size //= 2
+        yield at, size
+        at += size
+
+
+def _zero(e: Emitter, instr: Instr) -> None:
+    pointer, offset, n = instr.args
+    assert type(offset) is int and type(n) is int
+    pieces = list(_pieces(n, offset))
+    r, counter = e.spare()[:2]
+    base, start = e.base(pointer, offset, r)
+    if len(pieces) > UNROLL:
+        size = _step(offset)
+        if base != r:
+            e.add(bpf.alu(bpf.MOV, r, base))
+        if start:
+            e.add(bpf.alu_imm(bpf.ADD, r, start))
+        body = [bpf.store_imm(size, r, size * k, 0) for k in range(8)]
+        done = _loop(e, body, n // (8 * size), counter, {r: 8 * size})
+        pieces = list(_pieces(n - done, offset + done))
+        base, start = r, 0
+    for at, size in pieces:
+        e.add(bpf.store_imm(size, base, start + at, 0))
+
+
+def _copy(e: Emitter, instr: Instr) -> None:
+    to, to_offset, source, source_offset, n = instr.args
+    assert type(to_offset) is int and type(source_offset) is int and type(n) is int
+    pieces = list(_pieces(n, to_offset, source_offset))
+    if len(pieces) > UNROLL:
+        size = _step(to_offset | source_offset)
+        _arguments(e, (to, source))
+        for r, offset in ((1, to_offset), (2, source_offset)):
+            if offset:
+                e.add(bpf.alu_imm(bpf.ADD, r, offset))
+        body = []
+        for k in range(0, 8 * size, size):
+            body += [bpf.load(size, 0, 2, k), bpf.store(size, 1, k, 0)]
+        done = _loop(e, body, n // (8 * size), 3, {1: 8 * size, 2: 8 * size})
+        pieces = list(_pieces(n - done, to_offset + done, source_offset + done))
+        a, b, to_offset, source_offset, t = 1, 2, 0, 0, 0
+    else:
+        spare = e.spare()
+        t = spare[2]
+        a, to_offset = e.base(to, to_offset, spare[0])
+        b, source_offset = e.base(source, source_offset, spare[1])
+    for at, size in pieces:
+        e.add(bpf.load(size, t, b, source_offset + at))
+        e.add(bpf.store(size, a, to_offset + at, t))
+
+
+def _step(offsets: int) -> int:
+    """The largest access aligned at all of the offsets, or-ed together."""
+    return next(size for size in (8, 4, 2, 1) if not offsets % size)
+
+
+def _loop(e: Emitter, body: list[Insn], times: int, counter: int, steps: dict[int, int]) -> int:
+    """Runs the body `times` times, each register of `steps` advancing; returns how far they get.
+    The verifier walks every round: pointers and counter are known numbers to it."""
+    e.add(bpf.alu_imm(bpf.MOV, counter, times))
+    start = len(e.code)
+    e.code += body
+    for r, step in steps.items():
+        e.add(bpf.alu_imm(bpf.ADD, r, step))
+    e.add(bpf.alu_imm(bpf.SUB, counter, 1))
+    e.add(bpf.jump_imm(bpf.JNE, counter, 0, start - len(e.code) - 1))
+    return times * next(iter(steps.values()))
+
+
+def _strcmp(e: Emitter, instr: Instr) -> None:
+    """r1 and r2 walk the strings, r3 counts.  The jumps that go on with the loop are the ones taken:
+    the verifier then follows the way out first, so that few paths wait while it walks the rest."""
+    a, b, n = instr.args
+    assert type(n) is int
+    if n < 1:
+        e.add(bpf.alu_imm(bpf.MOV, 0, 0))
+    else:
+        _arguments(e, (a, b))
+        e.code += [
+            bpf.alu_imm(bpf.MOV, 3, n),
+            bpf.load(1, 4, 1, 0),  # 1: the loop
+            bpf.load(1, 5, 2, 0),
+            bpf.jump(bpf.JEQ, 4, 5, 4),
+            bpf.alu_imm(bpf.MOV, 0, 1),
+            bpf.jump(bpf.JGT, 4, 5, 9),  # to the end
+            bpf.alu_imm(bpf.MOV, 0, -1),
+            bpf.ja(7),  # to the end
+            bpf.alu_imm(bpf.MOV, 0, 0),
+            bpf.jump_imm(bpf.JNE, 4, 0, 1),
+            bpf.ja(4),  # to the end
+            bpf.alu_imm(bpf.ADD, 1, 1),
+            bpf.alu_imm(bpf.ADD, 2, 1),
+            bpf.alu_imm(bpf.SUB, 3, 1),
+            bpf.jump_imm(bpf.JNE, 3, 0, -14),  # to the loop
+        ]
+    e.result(instr, 0)
+
+
+# -- terminators
+
+
+def _jmp(e: Emitter, instr: Instr) -> None:
+    label = instr.args[0]
+    assert type(label) is str
+    if label != e.next:
+        e.goto(label)
+
+
+def _br(e: Emitter, instr: Instr) -> None:
+    condition, a, b, then, other = instr.args
+    assert type(condition) is str and type(then) is str and type(other) is str
+    if then == e.next:
+        condition, then, other = CONDITIONS[condition], other, then
+    if then != other:
+        e.goto(then, _compare(e, condition, a, b))
+    if other != e.next:
+        e.goto(other)
+
+
+def _ret(e: Emitter, instr: Instr) -> None:
+    e.put(0, instr.args[0])
+    e.add(bpf.exit_())
+
+
+RULES: dict[str, Callable[[Emitter, Instr], None]] = {
+    "mov": _mov,
+    "add": _alu,
+    "sub": _alu,
+    "mul": _alu,
+    "udiv": _alu,
+    "umod": _alu,
+    "sdiv": _signed_division,
+    "smod": _signed_division,
+    "and": _alu,
+    "or": _alu,
+    "xor": _alu,
+    "shl": _alu,
+    "shr": _alu,
+    "sar": _alu,
+    "neg": _neg,
+    "not": _not,
+    "zext": _zext,
+    "sext": _sext,
+    "bswap": _bswap,
+    "set": _set,
+    "ctx": _ctx,
+    "slot": _slot,
+    "value": _value,
+    "load": _load,
+    "store": _store,
+    "xadd": _xadd,
+    "call": _call,
+    "zero": _zero,
+    "copy": _copy,
+    "strcmp": _strcmp,
+    "jmp": _jmp,
+    "br": _br,
+    "ret": _ret,
+}
