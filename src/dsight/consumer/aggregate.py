@@ -5,7 +5,11 @@ record.AggLayout says how keys and values lie in the maps.  In a snapshot a key 
 raw key fields (int, or bytes; strings cut at their NUL) and a value is
 
     count sum min max avg stddev             an int
-    quantize lquantize llquantize            a tuple of ints, the count of each bucket
+    quantize lquantize llquantize            a tuple of ints, the count of each bucket (`bucket_values`)
+
+Maps may give distributions more words than they have buckets (a power of two is easier on the
+verifier).  The 128th word of quantize counts what record.AggLayout's 127 buckets have no place
+for: values from 2**63 on, or where values are signed, -(2**63).
 
 Buckets of lquantize and llquantize: `bounds` b0 < b1 < ... < bk say it all: bucket 0 counts
 values below b0 (underflow), bucket i values from b[i-1] up to but excluding b[i], bucket k+1
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
     Entries = list[tuple[bytes, list[bytes]]]
 
 DISTRIBUTIONS = ("quantize", "lquantize", "llquantize")
-QUANTIZE_BUCKETS, ZERO_BUCKET = 127, 63
+QUANTIZE_WORDS = 128
 LLQUANTIZE_LIMIT = 4096  # buckets
 M64, M128 = (1 << 64) - 1, (1 << 128) - 1
 
@@ -46,7 +50,7 @@ def bounds(func: str, params: tuple[int, ...]) -> tuple[int, ...]:
     """The bucket bounds of lquantize and llquantize, as the module's docstring has them."""
     if func == "lquantize":
         base, limit, step = params
-        return (*range(base, limit, step), limit)
+        return tuple(range(base, base + (limit - base) // step * step + 1, step))
     factor, low, high, steps = params
     out: list[int] = []
     for magnitude in range(low, high + 1):
@@ -60,18 +64,19 @@ def bounds(func: str, params: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def bucket_values(layout: AggLayout) -> tuple[int, ...]:
-    """The smallest value each bucket of a distribution counts (quantize: the one nearest to zero,
-    as the Guide labels them; underflow: one below the first bound)."""
+    """What labels each bucket of a distribution, ascending: the smallest value it counts (quantize: the
+    one nearest to zero, as in the Guide; underflow: one below the first bound)."""
     if layout.func == "quantize":
-        positive = [1 << k for k in range(QUANTIZE_BUCKETS - ZERO_BUCKET - 1)]
-        return (*[-v for v in reversed(positive)], 0, *positive)
+        below = [-(1 << k) for k in range(64 if layout.signed else 63)]
+        above = [1 << k for k in range(63 if layout.signed else 64)]
+        return (*reversed(below), 0, *above)
     edges = bounds(layout.func, layout.params)
     return (edges[0] - 1, *edges)
 
 
 def words(func: str, params: tuple[int, ...] = ()) -> int:
-    """How many u64 a value of the function takes in the map."""
-    sizes = {"count": 1, "sum": 1, "min": 2, "max": 2, "avg": 2, "stddev": 4, "quantize": QUANTIZE_BUCKETS}
+    """How many u64 a value of the function takes in the map, at least."""
+    sizes = {"count": 1, "sum": 1, "min": 2, "max": 2, "avg": 2, "stddev": 4, "quantize": QUANTIZE_WORDS}
     return sizes[func] if func in sizes else len(bounds(func, params)) + 1
 
 
@@ -126,8 +131,11 @@ def finish(layout: AggLayout, merged: tuple[int, ...]) -> Number:
         return merged[0] if merged else 0
     if func == "count":
         return merged[0]
+    if func == "quantize":
+        counts = [signed64(n) for n in (*merged, 0)[:QUANTIZE_WORDS]]
+        return (counts[-1], *counts[:-1]) if layout.signed else tuple(counts)
     if func in DISTRIBUTIONS:
-        return tuple([signed64(n) for n in merged])
+        return tuple([signed64(n) for n in merged[: len(bounds(func, layout.params)) + 1]])
     sign = signed64 if layout.signed else int
     if func == "sum":
         return sign(merged[0])

@@ -37,17 +37,19 @@ CODES = {"i": {1: "b", 2: "h", 4: "i", 8: "q"}, "u": {1: "B", 2: "H", 4: "I", 8:
 
 
 class Record(Value):
-    """One record for Python programs.  `values`: int, str (undecodable bytes as surrogates, as
-    os.fsdecode has them), bytes, or the text of an address, in the order of the layout's fields."""
+    """One record for Python programs.  `values`, in the order of the layout's fields: int, str
+    (undecodable bytes as surrogates, as os.fsdecode has them), bytes, or the text of an address; None
+    for a field of an action that did not run."""
 
     probe: int
     layout: int
     cpu: int
-    values: tuple[int | str | bytes, ...]
+    values: tuple[int | str | bytes | None, ...]
 
 
 class Fault(Value):
-    """One fault record: a clause that was aborted.  `fault` is a key of record.FAULTS."""
+    """One fault record: a clause that was aborted.  `action` counts the clause's statements from 1 (0: its
+    predicate), `fault` is a key of record.FAULTS."""
 
     probe: int
     cpu: int
@@ -99,7 +101,7 @@ class Decoder:
     def __init__(self, layouts: Sequence[RecordLayout]) -> None:
         self.layouts = tuple(layouts)
         self._sizes = {i: layout.size for i, layout in enumerate(layouts)} | {FAULT: FAULT_SIZE}
-        self._unpackers: dict[int, tuple[struct.Struct, tuple[Any, ...]]] = {}
+        self._unpackers: dict[int, tuple[struct.Struct, tuple[Any, ...], int]] = {}
 
     def split(self, view: memoryview) -> tuple[list[tuple[int, int, int, int]], int]:
         """The runs in `view`, which starts at a ring header, up to the first record not committed yet.
@@ -171,14 +173,22 @@ class Decoder:
         unpack = FAULT_STRUCT if layout == FAULT else self._unpacker(layout)[0]
         return unpack.iter_unpack(view[start : start + count * stride])
 
-    def _unpacker(self, index: int) -> tuple[struct.Struct, tuple[Any, ...]]:
-        """The Struct of all columns of a layout, and (position in the row, converter) of each field."""
+    def _unpacker(self, index: int) -> tuple[struct.Struct, tuple[Any, ...], int]:
+        """The Struct of all columns of a layout; (position in the row, converter, bit of the mask or -1)
+        of each field; the position of the mask or -1."""
         known = self._unpackers.get(index)
         if known is None:
             layout = self.layouts[index]
             unpack, names = unpacker(layout)
-            fields = tuple([(names.index(f"f{i}"), python_value(field.kind)) for i, field in enumerate(layout.fields)])
-            known = self._unpackers[index] = (unpack, fields)
+            bits = {at: action.bit for action in layout.actions for at in action.fields}
+            fields = tuple(
+                [
+                    (names.index(f"f{i}"), python_value(field.kind), bits.get(i, -1) if layout.mask >= 0 else -1)
+                    for i, field in enumerate(layout.fields)
+                ]
+            )
+            mask = names.index("mask") if layout.mask >= 0 else -1
+            known = self._unpackers[index] = (unpack, fields, mask)
         return known
 
     def records(self, view: memoryview) -> tuple[list[Record | Fault], int]:
@@ -190,9 +200,15 @@ class Decoder:
             if index == FAULT:
                 out += [fault(row) for row in self.rows(view, run)]
                 continue
-            fields = self._unpacker(index)[1]
+            _, fields, mask_at = self._unpacker(index)
             for row in self.rows(view, run):
-                values = tuple([row[at] if make is None else make(row[at]) for at, make in fields])
+                ran = row[mask_at] if mask_at >= 0 else 0
+                values = tuple(
+                    [
+                        None if bit >= 0 and not ran >> bit & 1 else row[at] if make is None else make(row[at])
+                        for at, make, bit in fields
+                    ]
+                )
                 out.append(Record(row[1], index, row[0], values))
         return out, consumed
 

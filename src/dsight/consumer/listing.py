@@ -7,7 +7,7 @@ distribution stands below its key as a table of 40 columns of @.
 
 from __future__ import annotations
 
-from dsight.consumer.aggregate import DISTRIBUTIONS, ZERO_BUCKET, bucket_values, ordered
+from dsight.consumer.aggregate import DISTRIBUTIONS, bucket_values, ordered
 from dsight.consumer.format import ADDRESSES, STRINGS, compile_format, hexdump, is_text, string_text
 from dsight.errors import fail
 
@@ -105,7 +105,7 @@ def _cell(layout: AggLayout, value: Number) -> int | str:
 
 def _nothing(layout: AggLayout) -> Number:
     """The value of a key another aggregation has and this one has not."""
-    return (0,) * (2 * ZERO_BUCKET + 1) if layout.func in DISTRIBUTIONS else 0
+    return (0,) * len(bucket_values(layout)) if layout.func in DISTRIBUTIONS else 0
 
 
 def _keys(layouts: Sequence[AggLayout], snapshots: Sequence[Snapshot]) -> list[Key]:

@@ -181,9 +181,10 @@ class Printer:
         what = FAULTS.get(f.fault, f"unknown fault {f.fault}")
         if f.fault in ADDRESS_FAULTS:
             what += f" ({f.address:#x})"
+        where = f"action #{f.action}" if f.action else "predicate"
         self.error(
             f"error on enabled probe ID {f.clause + 1} (ID {f.probe}: {printable(str(probe)) if probe else '?'}): "
-            f"{what} in action #{f.action + 1}"
+            f"{what} in {where}"
         )
 
 

@@ -11,7 +11,7 @@ from dsight.consumer.aggregate import Aggregations, bounds, bucket_values, finis
 from dsight.record import AggLayout, Field
 
 INTS = st.lists(st.lists(st.integers(-(2**40), 2**40), max_size=6), min_size=1, max_size=4)
-BUCKETS = st.integers(-(2**62), 2**62)
+BUCKETS = st.integers(-(2**63), 2**63 - 1)
 KEY = (Field("i", 0, 4),)
 
 
@@ -36,14 +36,15 @@ def kernel(layout, values):
     else:
         out = [0] * (layout.value_size // 8)
         for v in values:
-            out[bucket(layout, v)] += 1
+            out[word(layout, v)] += 1
     return struct.pack(f"={len(out)}Q", *[n & m64 for n in out])
 
 
-def bucket(layout, value):
+def word(layout, value):
+    """Which word of a distribution counts a value (record.AggLayout)."""
     if layout.func == "quantize":
         k = abs(value).bit_length() - 1
-        return 63 if not value else 64 + k if value > 0 else 62 - k
+        return (63 if not value else 64 + k if value > 0 else 62 - k) % 128
     return sum([value >= edge for edge in bounds(layout.func, layout.params)])
 
 
@@ -80,17 +81,24 @@ def test_unsigned_values_stay_unsigned(func):
 @given(cpus=st.lists(st.lists(BUCKETS | st.integers(-50, 20_000), max_size=10), min_size=1, max_size=3))
 def test_distributions_count_each_value_where_its_label_says(func, params, cpus):
     layout = agg(func, params)
+    layout = layout.replace(value_size=1 << layout.value_size.bit_length())  # padded, as maps may be
     counts = finish(layout, merge(layout, [kernel(layout, cpu) for cpu in cpus]))
     labels = bucket_values(layout)
-    assert len(counts) == len(labels) == words(func, params)
+    assert len(counts) == len(labels) and list(labels) == sorted(labels)
     assert sum(counts) == sum(map(len, cpus))
     for value in [v for cpu in cpus for v in cpu]:
-        at = bucket(layout, value)
+        if func == "quantize" and value <= 0:
+            at = min([i for i, label in enumerate(labels) if label >= value])
+        else:
+            at = max([i for i, label in enumerate(labels) if label <= value], default=0)
         assert counts[at] > 0
-        if func == "quantize":
-            assert abs(labels[at]) <= abs(value) < 2 * abs(labels[at]) or value == labels[at] == 0
-        elif at:
-            assert labels[at] <= value and (at + 1 == len(labels) or value < labels[at + 1])
+
+
+def test_quantize_of_the_extremes():
+    signed, unsigned = agg("quantize"), agg("quantize", signed=False)
+    assert bucket_values(signed)[0] == -(2**63) and bucket_values(unsigned)[-1] == 2**63
+    assert finish(signed, merge(signed, [kernel(signed, [-(2**63)])]))[0] == 1
+    assert finish(unsigned, merge(unsigned, [kernel(unsigned, [2**64 - 1])]))[-1] == 1
 
 
 def test_bounds():
@@ -208,8 +216,8 @@ def test_order_is_by_value_then_key():
 
 
 def test_order_of_distributions_is_by_weighted_total():
-    low, high = [0] * 127, [0] * 127
-    low[64], high[74] = 5, 1  # five times 1, once 1024
+    low, high = [0] * 128, [0] * 128
+    low[65], high[75] = 5, 1  # five times 1, once 1024
     assert ordered(agg("quantize"), {(1,): tuple(high), (2,): tuple(low)}) == [(2,), (1,)]
 
 

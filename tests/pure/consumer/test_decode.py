@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dsight.consumer.decode import BUSY, DISCARD, Decoder, Fault, Record
 from dsight.errors import Error
-from dsight.record import BADADDR, FAULT, FAULT_FORMAT, Field, RecordLayout
+from dsight.record import BADADDR, FAULT, FAULT_FORMAT, Action, Field, RecordLayout
 
 LAYOUTS = (
     RecordLayout(0, 16, (Field("u", 8, 4),), ()),
@@ -121,3 +121,12 @@ def test_addresses(ring, record):
     data = b"".join([ring(record(layout, 0, (a,))) for a in (six, struct.pack("=I4s", 2, b"\xc0\xa8\x00\xff"), b"")])
     got, _ = Decoder((layout,)).records(memoryview(data))
     assert [r.values for r in got] == [("2001:db8::1",), ("192.168.0.255",), ("",)]
+
+
+def test_fields_of_actions_that_did_not_run_are_none(ring, record):
+    """Their bytes in the ring are whatever was there before."""
+    actions = (Action("trace", (0,), bit=0), Action("trace", (1,), bit=1), Action("trace", (2,)))
+    layout = RecordLayout(0, 32, (Field("u", 16, 4), Field("s", 20, 4), Field("u", 24, 4)), actions, 8)
+    data = b"".join([ring(record(layout, 0, (1, b"ab", 3), mask=mask)) for mask in range(4)])
+    got, _ = Decoder((layout,)).records(memoryview(data))
+    assert [r.values for r in got] == [(None, None, 3), (1, None, 3), (None, "ab", 3), (1, "ab", 3)]

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from dsight.consumer.aggregate import bounds, words
+from dsight.consumer.aggregate import bounds, bucket_values, words
 from dsight.consumer.listing import default, distribution, formatted
 from dsight.errors import CompileError
 from dsight.record import AggLayout, Field
@@ -18,12 +18,10 @@ def agg(func, keys=NAME, params=()):
 
 def quantized(**counts):
     """quantize counts from n<value>=count."""
-    out = [0] * 127
-    for name, n in counts.items():
-        value = int(name[1:].replace("_", "-"))
-        k = abs(value).bit_length() - 1
-        out[63 if not value else 64 + k if value > 0 else 62 - k] = n
-    return tuple(out)
+    labels = bucket_values(agg("quantize"))
+    values = {int(name[1:].replace("_", "-")): n for name, n in counts.items()}
+    assert set(values) <= set(labels)
+    return tuple([values.get(label, 0) for label in labels])
 
 
 def spread(layout, counts):
@@ -116,13 +114,13 @@ def test_quantize_around_zero():
 
 
 def test_quantize_at_both_ends():
-    rows = distribution(agg("quantize"), (1,) + (0,) * 125 + (1,)).splitlines()
-    assert rows[1].split()[0] == str(-(2**62)) and rows[-1].split()[0] == str(2**62)
-    assert len(rows) == 128
+    rows = distribution(agg("quantize"), (1,) + (0,) * 126 + (1,)).splitlines()
+    assert rows[1].split()[0] == str(-(2**63)) and rows[-1].split()[0] == str(2**62)
+    assert len(rows) == 129
 
 
 def test_cleared_distribution_has_no_rows():
-    assert distribution(agg("quantize"), (0,) * 127).count("\n") == 1
+    assert distribution(agg("quantize"), (0,) * 128).count("\n") == 1
 
 
 def test_bars_with_negative_counts_do_not_fail():

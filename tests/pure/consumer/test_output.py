@@ -104,18 +104,18 @@ def test_order_of_output_over_layouts(session, record):
     assert text.split() == [f"{'b' if i % 3 == 2 else 'a'}{i}" for i in range(30)]
 
 
-def fault(number, address=0, clause=1, action=0, probe=8):
+def fault(number, address=0, clause=1, action=1, probe=8):
     return struct.pack("=" + FAULT_FORMAT, FAULT, 0, probe, clause, action, number, address, 0)
 
 
 def test_faults_as_the_guide_words_them(session, record):
     plain = layout(Action("printf", (0,), "%d\n"))
     s = session([plain], quiet=True)
-    s.run(record(plain, 0, (1,)), fault(BADADDR, 0x9AF1B), fault(DIVZERO, 5, 0, 2, 1), record(plain, 0, (2,)))
+    s.run(record(plain, 0, (1,)), fault(BADADDR, 0x9AF1B), fault(DIVZERO, 5, 0, 0, 1), record(plain, 0, (2,)))
     assert s.output == "1\n2\n"
     assert s.errors == (
         "dtrace: error on enabled probe ID 2 (ID 8: syscall::open:entry): invalid address (0x9af1b) in action #1\n"
-        "dtrace: error on enabled probe ID 1 (ID 1: dtrace:::BEGIN): divide-by-zero in action #3\n"
+        "dtrace: error on enabled probe ID 1 (ID 1: dtrace:::BEGIN): divide-by-zero in predicate\n"
     )
 
 
