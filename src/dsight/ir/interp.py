@@ -39,9 +39,11 @@ class Region:
     map       a map's value                   yes    yes
     frozen    a read-only map's value         yes    no
     record    a reserved ring-buffer record   yes    yes
-    kernel    through probe_read_kernel       no     no
+    kernel    what probe_read_kernel reads    no     no
     trusted   a kernel object of known type   yes    no
-    user      through probe_read_user         no     no
+    user      what probe_read_user reads      no     no
+
+    probe_read_kernel reads all but the last.
     """
 
     __slots__ = ("base", "kind", "data", "written", "name")
@@ -111,12 +113,17 @@ class Memory:
             raise IRError(f"{size} bytes at {address:#x} are {what}: {found[0].name} may not be")
         return found
 
-    def foreign(self, kinds: tuple[str, ...], address: int, size: int) -> bytes | None:
-        """What the probe_read helpers read; None where they fault."""
-        found = self.find(address, size)
-        if not found or found[0].kind not in kinds:
-            return None
-        return bytes(found[0].data[found[1] : found[1] + size])
+    def foreign(self, user: bool, address: int, size: int) -> bytes | int:
+        """What the probe_read helpers read, or their error: mm/maccess.c."""
+        if not user and address < 1 << 63:  # copy_from_kernel_nofault_allowed
+            return -errno.ERANGE
+        found = self.find(address, size) if size else None
+        if not found:
+            return -errno.EFAULT if size else b""
+        region, offset = found
+        if (region.kind == "user") != user:
+            return -errno.EFAULT
+        return bytes(region.data[offset : offset + size])
 
 
 class Map:
@@ -484,35 +491,36 @@ class _Run:
         return len(data)
 
     def h_probe_read_kernel(self, buffer: Operand, size: Operand, address: Operand) -> int:
-        return self.probe_read(("kernel", "trusted", "map", "frozen", "record", "ctx"), buffer, size, address)
+        return self.probe_read(False, buffer, size, address)
 
     def h_probe_read_user(self, buffer: Operand, size: Operand, address: Operand) -> int:
-        return self.probe_read(("user",), buffer, size, address)
+        return self.probe_read(True, buffer, size, address)
 
-    def probe_read(self, kinds: tuple[str, ...], buffer: Operand, size: Operand, address: Operand) -> int:
+    def probe_read(self, user: bool, buffer: Operand, size: Operand, address: Operand) -> int:
+        """Where the memory cannot be read the buffer becomes 0 (kernel/trace/bpf_trace.c)."""
         n = self.size(size, buffer)
-        data = self.memory.foreign(kinds, self.value(address), n) if n else b""
-        self.memory.write(self.value(buffer), bytes(n) if data is None else data)
-        return 0 if data is not None else -errno.EFAULT
+        data = self.memory.foreign(user, self.value(address), n)
+        self.memory.write(self.value(buffer), bytes(n) if isinstance(data, int) else data)
+        return data if isinstance(data, int) else 0
 
     def h_probe_read_kernel_str(self, buffer: Operand, size: Operand, address: Operand) -> int:
-        return self.probe_read_str(("kernel", "trusted", "map", "frozen", "record", "ctx"), buffer, size, address)
+        return self.probe_read_str(False, buffer, size, address)
 
     def h_probe_read_user_str(self, buffer: Operand, size: Operand, address: Operand) -> int:
         """Since 6.13; before, an empty string gave 0 instead of 1 (mm/maccess.c)."""
-        return self.probe_read_str(("user",), buffer, size, address)
+        return self.probe_read_str(True, buffer, size, address)
 
-    def probe_read_str(self, kinds: tuple[str, ...], buffer: Operand, size: Operand, address: Operand) -> int:
+    def probe_read_str(self, user: bool, buffer: Operand, size: Operand, address: Operand) -> int:
         """The string's length with its NUL, cut to the size; bytes after the NUL stay as they were."""
         n, at = self.size(size, buffer), self.value(address)
         if not n:
             return 0
         data = b""
         while len(data) < n - 1:
-            byte = self.memory.foreign(kinds, at + len(data), 1)
-            if byte is None:
+            byte = self.memory.foreign(user, at + len(data), 1)
+            if isinstance(byte, int):
                 self.memory.write(self.value(buffer), bytes(n))
-                return -errno.EFAULT
+                return byte
             if byte == b"\0":
                 break
             data += byte
