@@ -516,7 +516,7 @@ class _Run:
         if not n:
             return 0
         data = b""
-        while len(data) < n - 1:
+        while len(data) < n:  # it reads the byte, too, that its NUL then replaces
             byte = self.memory.foreign(user, at + len(data), 1)
             if isinstance(byte, int):
                 self.memory.write(self.value(buffer), bytes(n))
@@ -524,6 +524,7 @@ class _Run:
             if byte == b"\0":
                 break
             data += byte
+        data = data[: n - 1]
         self.memory.write(self.value(buffer), data + b"\0")
         return len(data) + 1
 
