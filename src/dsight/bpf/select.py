@@ -19,11 +19,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dsight.bpf.regs import Again, Allocation
+    from dsight.bpf.regs import Again, Allocation, Place
     from dsight.bpf.spec import Insn
     from dsight.ir.ops import Instr, Operand
 
 UNROLL = 16  # pieces: longer runs of memory become a loop
+MAX_OFFSET = 0x7FFF
 
 
 class Emitter:
@@ -136,12 +137,11 @@ class Emitter:
 
 def _mov(e: Emitter, instr: Instr) -> None:
     place = e.places[instr.dst]
-    if type(place) is int and place < 0 and type(instr.args[0]) is Reg:
-        source = e.places[instr.args[0]]
-        if type(source) is int and source >= 0:
-            e.add(bpf.store(8, bpf.FP, place, source))
-            return
-    r = e.target(instr)
+    if type(instr.args[0]) is not Reg:
+        source: Place | None = None
+    elif (source := e.places[instr.args[0]]) == place:
+        return
+    r = source if type(source) is int and source >= 0 else e.target(instr)
     e.put(r, instr.args[0])
     e.result(instr, r)
 
@@ -161,7 +161,7 @@ def _alu(e: Emitter, instr: Instr) -> None:
         a, b = b, a
     t = e.target(instr)
     n = e.imm(b)
-    if n is not None:
+    if n is not None and (n or op not in (bpf.DIV, bpf.MOD)):  # by 0: on a path never taken, but refused
         e.put(t, a)
         e.add(bpf.alu_imm(op, t, n & 63 if op in (bpf.LSH, bpf.RSH, bpf.ARSH) else n))
         e.result(instr, t)
@@ -183,12 +183,12 @@ def _signed_division(e: Emitter, instr: Instr) -> None:
     Two's complement makes INT64_MIN right by itself: |INT64_MIN| is 2**63 unsigned.
     (sdiv and smod instructions came with cpu v4, Linux 6.6.)"""
     a, b = instr.args
+    op = bpf.DIV if instr.op == "sdiv" else bpf.MOD
     t, u = e.spare()[:2]
     e.put(t, a)
     _negate_if_negative(e, t, t)
     n = e.imm(b)
-    op = bpf.DIV if instr.op == "sdiv" else bpf.MOD
-    if n is not None and n != -0x80000000:
+    if n and fits(-n):
         e.add(bpf.alu_imm(op, t, abs(n)))
     else:
         e.put(u, b)
@@ -415,7 +415,7 @@ def _zero(e: Emitter, instr: Instr) -> None:
     pieces = list(_pieces(n, offset))
     r, counter = e.spare()[:2]
     base, start = e.base(pointer, offset, r)
-    if len(pieces) > UNROLL:
+    if len(pieces) > UNROLL or offset + n > MAX_OFFSET:
         size = _step(offset)
         if base != r:
             e.add(bpf.alu(bpf.MOV, r, base))
@@ -433,7 +433,7 @@ def _copy(e: Emitter, instr: Instr) -> None:
     to, to_offset, source, source_offset, n = instr.args
     assert type(to_offset) is int and type(source_offset) is int and type(n) is int
     pieces = list(_pieces(n, to_offset, source_offset))
-    if len(pieces) > UNROLL:
+    if len(pieces) > UNROLL or max(to_offset, source_offset) + n > MAX_OFFSET:
         size = _step(to_offset | source_offset)
         _arguments(e, (to, source))
         for r, offset in ((1, to_offset), (2, source_offset)):
@@ -463,6 +463,8 @@ def _step(offsets: int) -> int:
 def _loop(e: Emitter, body: list[Insn], times: int, counter: int, steps: dict[int, int]) -> int:
     """Runs the body `times` times, each register of `steps` advancing; returns how far they get.
     The verifier walks every round: pointers and counter are known numbers to it."""
+    if not times:
+        return 0
     e.add(bpf.alu_imm(bpf.MOV, counter, times))
     start = len(e.code)
     e.code += body
