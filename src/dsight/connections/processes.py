@@ -134,3 +134,21 @@ def place_of(cgroup: str | None) -> tuple[str | None, str | None]:
     container = re.search(r"(?:^|[/:.-])([0-9a-f]{64})(?=$|[./])", cgroup)
     units = re.findall(r"[^/]+\.(?:service|scope|socket|mount|swap)(?=/|$)", cgroup)
     return container.group(1)[:12] if container else None, units[-1] if units else None
+
+
+def descendants(roots: frozenset[int]) -> set[int]:
+    """The processes that descend from `roots` now, roots included, by /proc."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            stat = read_text(f"/proc/{name}/stat")
+            if stat is not None:
+                children.setdefault(int(stat[stat.rfind(")") + 2 :].split()[1]), []).append(int(name))
+    found: set[int] = set()
+    todo = list(roots)
+    while todo:
+        pid = todo.pop()
+        if pid not in found:
+            found.add(pid)
+            todo += children.get(pid, ())
+    return found

@@ -15,6 +15,7 @@ from dsight.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from ipaddress import IPv4Network, IPv6Network
     from typing import Any
 
@@ -90,6 +91,11 @@ class Watcher:
             return []
         return self._reports(self._tracker.feed(event))
 
+    @property
+    def open(self) -> int:
+        """How many selected attempts have no outcome yet."""
+        return len(self._open)
+
     def adopt(self, pids: set[int]) -> None:
         """Processes known to descend from a root since before the watcher began."""
         self._tree |= pids
@@ -143,3 +149,26 @@ class Watcher:
         if self._roots is None or change.who.pid in self._tree:
             return True
         return any(pid in self._roots for pid, _ in change.who.parents)
+
+
+# Clauses that some kernels cannot have, and what stands in for them.
+_RETRANSMIT_ERROR = "trace(args[2])"  # tcp_retransmit_skb says since 6.15 whether sending succeeded
+
+
+def script(tree: bool, has_probe: Callable[[str, int], bool]) -> str:
+    """The D program: connections/*.d as this kernel can run it.
+
+    `tree`: with forks and exits, to know descendants.  `has_probe(name, n)`: whether the raw
+    tracepoint exists and has more than n arguments.
+    """
+    text = _read("tcp.d")
+    if not has_probe("tcp_retransmit_skb", 2):
+        text = text.replace(_RETRANSMIT_ERROR, "trace(0)")
+    if has_probe("icmp_send", 0):
+        text += _read("icmp.d")
+    return text + _read("tree.d") if tree else text
+
+
+def _read(name: str) -> str:
+    with open(f"{__file__.rpartition('/')[0]}/{name}", encoding="ascii") as file:
+        return file.read()

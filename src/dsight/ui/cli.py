@@ -1,0 +1,309 @@
+"""The `dsight` command: watch who connects where, and what comes of it.
+
+    dsight [watch] [options]
+
+Exit status: 0; 1 for an error; 2 for a wrong command line; with -c, the command's own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from dsight.errors import Error, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from ipaddress import IPv4Network, IPv6Network
+
+    from dsight.api import Trace, TraceRecord
+    from dsight.connections.model import Lost, Report
+    from dsight.connections.watch import Selection
+    from dsight.ui.jsonl import JsonFace
+    from dsight.ui.target import Target
+    from dsight.ui.text import TextFace
+
+EXAMPLES = """\
+examples:
+  dsight                                 every TCP connection on this machine, live
+  dsight -c 'curl http://db1:9300/'      what one command (and what it starts) connects to
+  dsight --failed                        only what fails, or gets no answer
+  dsight --comm 'java*' --port 5432      by process name and port
+  dsight --to 10.0.0.0/8 --json          by destination, one JSON object a line
+  dsight -p 4711                         one process and its descendants
+"""
+
+PAUSE = 0.2  # s between looks at open attempts
+IDLE = 1.0  # s, where there are none
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The console script; argv without the command's name."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv in (["--version"], ["-V"]):
+        from dsight import __version__
+
+        print(f"dsight {__version__}")
+        return 0
+    try:
+        return _watch(_arguments(argv))
+    except UsageError as error:
+        _complain(error)
+        return 2
+    except Error as error:
+        _complain(error)
+        return 1
+    except BrokenPipeError:  # the reader has gone: nothing is wrong, and nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except KeyboardInterrupt:  # before the probes were armed
+        return 130
+
+
+def _complain(error: Error) -> None:
+    from dsight.source import printable
+
+    lines = "\n".join(printable(line) for line in str(error).split("\n"))
+    sys.stderr.write(f"dsight: {lines}\n" + (f"        {error.hint}\n" if error.hint else ""))
+
+
+def _parser() -> ArgumentParser:
+    from argparse import ArgumentParser, RawDescriptionHelpFormatter
+
+    parser = ArgumentParser(
+        prog="dsight",
+        usage="dsight [watch] [options]",
+        description="Watch TCP connections: which process connects where, what comes of it, and why.",
+        epilog=EXAMPLES,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    whom = parser.add_argument_group("whom to watch (all by default)")
+    whom.add_argument(
+        "-c", metavar="CMD", dest="command", help="run a command; watch it and what it starts; end with it"
+    )
+    whom.add_argument("-p", metavar="PID", dest="pids", type=int, action="append", default=[],
+                      help="a process and its descendants; end when it ends")  # fmt: skip
+    whom.add_argument(
+        "--comm", metavar="NAME", action="append", default=[], help="processes of this name; * and ? match"
+    )
+    whom.add_argument("--user", metavar="USER", action="append", default=[], help="processes of this user, name or uid")
+    what = parser.add_argument_group("what to show")
+    what.add_argument(
+        "--port", metavar="PORT", action="append", default=[], help="connections to this port (or: 80,443)"
+    )
+    what.add_argument(
+        "--to", metavar="CIDR", action="append", default=[], help="connections to this address or network"
+    )
+    what.add_argument("--failed", action="store_true", help="only what fails or hangs")
+    how = parser.add_argument_group("how to show it")
+    how.add_argument("--json", action="store_true", help="one JSON object a line")
+    how.add_argument("--color", "--colour", choices=("auto", "always", "never"), default="auto")
+    how.add_argument("--no-summary", action="store_true", help="no summary at the end")
+    parser.add_argument("-V", "--version", action="store_true", help="show the version and end")
+    return parser
+
+
+def _arguments(argv: list[str]) -> Namespace:
+    """The command line; argparse itself ends the process with status 2 for what it does not know."""
+    if argv[:1] == ["watch"]:
+        argv = argv[1:]
+    elif argv[:1] and not argv[0].startswith("-"):
+        raise UsageError(f"there is no command '{argv[0]}'", "try: dsight --help")
+    arguments = _parser().parse_args(argv)
+    if arguments.command is not None and arguments.pids:
+        raise UsageError("-c and -p do not go together")
+    return arguments
+
+
+def _selection(arguments: Namespace) -> Selection:
+    from dsight.connections.watch import Selection
+
+    return Selection(
+        tuple(arguments.comm),
+        frozenset(_port(text) for option in arguments.port for text in option.split(",")),
+        tuple(_network(text) for text in arguments.to),
+        frozenset(_uid(text) for text in arguments.user),
+        arguments.failed,
+    )
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) <= 65535:
+        return int(text)
+    raise UsageError(f"--port: '{text}' is not a port (0 to 65535)")
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    from ipaddress import ip_network
+
+    try:
+        return ip_network(text.strip("[]"), strict=False)
+    except ValueError:
+        raise UsageError(
+            f"--to: '{text}' is not an address or a network", "such as 10.1.2.3, 10.0.0.0/8 or 2001:db8::/32"
+        ) from None
+
+
+def _uid(text: str) -> int:
+    import pwd
+
+    if text.isascii() and text.isdigit():
+        return int(text)
+    try:
+        return pwd.getpwnam(text).pw_uid
+    except KeyError:
+        raise UsageError(f"--user: there is no user '{text}'") from None
+
+
+def _watch(arguments: Namespace) -> int:
+    from dsight.ui import target
+
+    if arguments.version:
+        return main(["--version"])
+    selection = _selection(arguments)
+    command = None if arguments.command is None else target.start(_words(arguments.command))
+    targets = [command] if command is not None else []
+    try:
+        targets += [target.grab(pid) for pid in arguments.pids]
+        _Run(arguments, selection, targets).run()
+        if command is None or command.status is None:
+            return 0
+        code = command.exit_code()
+        sys.stderr.write(f"dsight: {_ending(arguments.command, code, command.status)}\n")
+        return code
+    finally:
+        for one in targets:
+            one.close()
+
+
+def _words(line: str) -> list[str]:
+    from shlex import split
+
+    try:
+        words = split(line)
+    except ValueError as error:
+        raise UsageError(f"-c: {str(error).lower()}") from None
+    if not words:
+        raise UsageError("-c: there is no command")
+    return words
+
+
+def _ending(line: str, code: int, status: int) -> str:
+    """How the command ended, in words."""
+    from dsight.source import printable
+
+    name = printable(_words(line)[0])
+    if os.WIFSIGNALED(status):
+        import signal
+
+        return f"{name} was ended by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"{name} ended with status {code}"
+
+
+class _Run:
+    """One run: the engine's records into the watcher, its reports into a face, until the end."""
+
+    def __init__(self, arguments: Namespace, selection: Selection, targets: list[Target]) -> None:
+        from time import monotonic_ns, time_ns
+
+        from dsight.connections.host import KernelHost
+        from dsight.connections.processes import Processes
+        from dsight.connections.watch import Watcher
+
+        self._now = monotonic_ns
+        self._targets = targets
+        self._running = len(targets)
+        self._roots = frozenset(t.pid for t in targets)
+        self._watcher = Watcher(KernelHost(), Processes(), selection, self._roots or None)
+        self._face = _face(arguments, time_ns() - monotonic_ns())
+        self._lost = 0
+
+    def run(self) -> None:
+        """Arm, watch, end."""
+        from dsight.api import Machine, Trace
+        from dsight.connections.watch import script
+        from dsight.lang.catalog import Probe
+        from dsight.ui.interrupt import Interrupts
+
+        machine = Machine()
+
+        def has_probe(name: str, argument: int) -> bool:
+            types = machine.registry.args(Probe(0, "rawtp", "", "", name))
+            return types is not None and len(types) > argument
+
+        with Trace(script(bool(self._roots), has_probe), name="connections", on=machine) as trace:
+            interrupts = Interrupts(trace.session)
+            try:
+                self._begin(trace)
+                while trace.session.running:
+                    self._take(trace.read(PAUSE if self._watcher.open else IDLE), trace)
+                self._take(trace.stop(), trace, last=True)
+            finally:
+                interrupts.close()
+
+    def _begin(self, trace: Trace) -> None:
+        """The probes are armed: let the command go, take in the processes there are."""
+        for target in self._targets:
+            trace.session.watch(target.pidfd, lambda target=target: self._ended(trace, target))  # type: ignore[misc]
+            target.release()
+        if any(t.is_child for t in self._targets):
+            return
+        if self._roots:
+            from dsight.connections.processes import descendants
+
+            self._watcher.adopt(descendants(self._roots))
+        sys.stderr.write("dsight: watching TCP connections; Ctrl-C ends\n")
+
+    def _take(self, records: list[TraceRecord], trace: Trace, last: bool = False) -> None:
+        """One batch."""
+        reports: list[Report | Lost] = []
+        for record in records:
+            reports += self._watcher.feed(record.values)
+        now = self._now()
+        reports += self._watcher.stop(now) if last else self._watcher.tick(now)
+        if trace.lost > self._lost:
+            from dsight.connections.model import Lost
+
+            reports.append(Lost(now, trace.lost - self._lost, "in the kernel, before they were read"))
+            self._lost = trace.lost
+        self._face.show(reports)
+        if last:
+            self._face.finish(now)
+        else:
+            self._face.refresh(now)
+
+    def _ended(self, trace: Trace, target: Target) -> None:
+        """A process of -c or -p has ended; with the last one, so do we."""
+        trace.session.unwatch(target.pidfd)
+        target.wait()
+        self._running -= 1
+        if not self._running:
+            trace.session.request_stop()
+
+
+def _face(arguments: Namespace, wall_offset: int) -> TextFace | JsonFace:
+    if arguments.json:
+        from dsight.ui.jsonl import JsonFace
+
+        return JsonFace(sys.stdout, wall_offset)
+    from dsight.ui.text import TextFace
+
+    terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    colour = arguments.color == "always" or (arguments.color == "auto" and terminal and not os.environ.get("NO_COLOR"))
+    # A command writes to the same terminal: lines drawn in place would overwrite its output.
+    live = terminal and arguments.command is None
+    return TextFace(sys.stdout, wall_offset, live, colour, not arguments.no_summary, _terminal_size)
+
+
+def _terminal_size() -> tuple[int, int]:
+    try:
+        columns, rows = os.get_terminal_size(1)
+    except OSError:
+        return 80, 24
+    return columns or 80, rows or 24
+
+
+if __name__ == "__main__":
+    sys.exit(main())
