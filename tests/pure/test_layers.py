@@ -21,14 +21,16 @@ LAYERS = [
     ["errors"],
     ["record", "printf"],
     ["btf", "elf"],
-    ["lang"],
     ["dlib"],
+    ["lang"],
     ["ir"],
     ["bpf"],
     ["consumer"],
     ["kernel"],
     ["providers"],
+    ["options", "compile"],
     ["session"],
+    ["api"],
     ["connections"],
     ["testing"],
     ["ui"],
@@ -137,7 +139,9 @@ def test_one_door_to_the_kernel(path: Path) -> None:
 
 def test_the_rules_can_see() -> None:
     """The reader of imports finds each form; else the tests above could not fail."""
-    text = "import os.path\nfrom dsight.ui import cli\nfrom . import x\nfrom ..lang import y\ndef f():\n    import json\n"
+    text = (
+        "import os.path\nfrom dsight.ui import cli\nfrom . import x\nfrom ..lang import y\ndef f():\n    import json\n"
+    )
     tree = ast.parse(text)
     where = SRC / "ir" / "z.py"
     names = [name for n in ast.walk(tree) if isinstance(n, ast.stmt) for name in imported(n, where)]
