@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dsight.ir import lower_call, lower_expr
 from dsight.ir.ops import MapRef, Reg
-from dsight.ir.storage import PROBE_PARTS, Storage, round8, string_size, tracemem_size
+from dsight.ir.storage import NAME_SIZE, PROBE_PARTS, Storage, round8, string_size, tracemem_size
 from dsight.lang import typed
 from dsight.lang.types import Inet, String, unqualified
 from dsight.record import BADADDR, INET_SIZE, Field
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from dsight.ir.lower import Lowering
 
 AF_INET, AF_INET6 = 2, 10
-NAME_SIZE = 64  # of each part of a probe's name in the map probe_names
 
 
 # ---- fields

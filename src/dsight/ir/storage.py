@@ -31,6 +31,8 @@ GLOBALS_START = 16
 DROPS, AGG_DROPS, DYN_DROPS, SCRATCH_DROPS = 0, 1, 2, 3
 COUNTERS = 4
 
+NAME_SIZE = 64  # of each part of a probe's name in the map probe_names: u32 id -> provider, module, function, name
+
 QUANTIZE_ZERO = 63  # index of quantize's bucket for zero
 SUPPORTED_AGGS = frozenset({"count", "sum", "min", "max", "avg", "quantize", "lquantize"})
 
@@ -180,11 +182,15 @@ class Storage:
 
     def specs(self) -> tuple[MapSpec, ...]:
         """All maps, once every program has been lowered."""
+        names = []
+        if self.uses_probe_names:
+            names.append(MapSpec("probe_names", "hash", 4, 4 * NAME_SIZE, 4096, prealloc=False))
         return (
             MapSpec("globals", "array", 4, self.globals_size, 1, mmap=True),
             MapSpec("ring", "ringbuf", 0, 0, self.options.bufsize),
             MapSpec("counters", "percpu_array", 4, COUNTERS * 8, 1),
             MapSpec("constants", "array", 4, len(self._constants), 1, readonly=True, initial=bytes(self._constants)),
+            *names,
             *self.maps.values(),
         )
 

@@ -92,7 +92,7 @@ _next = re.compile(
     | ((?:[A-Za-z_]\w*+)?`[A-Za-z_]\w*+)                                                # 7 symbol
     | \$(\$?(?:\d++|[A-Za-z_]\w*+))                                                     # 8 macro variable
     | (\#)                                                                              # 9 control line?
-    | (/\*|["'`$@\s\S])                                                                 # 10 nothing of D
+    | (/\*|[\s\S])                                                                       # 10 nothing of D
     | (\Z)                                                                              # 11 the end
     )""",
     re.X | re.A,
@@ -100,10 +100,8 @@ _next = re.compile(
 _chunk = re.compile(r"[\w\-.?*\[\]!^$:+\\][\w\-.?*\[\]!^$:+@\\]*+", re.A).match
 _word = re.compile(r"[A-Za-z_]\w*+", re.A).match
 _bare_type = re.compile(r"[A-Za-z_]\w*\**(?:[A-Za-z_]\w*)?\Z", re.A).match
-_in_description = re.compile(r"[\w\-.?*\[\]!^:+@\\]*\Z", re.A).match
 _number = re.compile(r"(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)([uU]?[lL]{0,2}|[lL]{1,2}[uU])\Z").match
 _escape = re.compile(r"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|\r?\n|[\s\S])")
-_macro_in_text = re.compile(r"\$(\d{1,9})").findall
 
 _ESCAPES = {
     "a": b"\a", "b": b"\b", "f": b"\f", "n": b"\n", "r": b"\r", "t": b"\t", "v": b"\v", "\n": b"", "\r\n": b"",
@@ -213,7 +211,7 @@ def _scan(source: Source, macros: Macros | None, is_type: Callable[[str], bool] 
                 kind = "EPRED"
                 predicate = False
                 mode = _AFTER
-            elif mode != _AFTER or op != "/":
+            else:
                 mode = _CODE
             push(Token(kind, op, None, source, pos - len(op), pos))
         elif group == 9:
@@ -247,7 +245,7 @@ def _literal(source: Source, group: int, word: str, start: int, macros: Macros |
         return Token("INT", word, _integer(word, Span(source, start, end)), source, start, end)
     if group == 4:
         if "$" in word and macros is not None:
-            macros.quoted.update([int(n) for n in _macro_in_text(word)])
+            macros.quoted.update([int(n) for n in re.findall(r"\$([0-9]{1,9})", word)])
         return Token("STR", word, _unescape(word[1:-1]), source, start, end)
     if group == 5:
         return Token("AGG", word, word[1:], source, start, end)
@@ -321,7 +319,7 @@ def _probe(source: Source, start: int, end: int, macros: Macros | None) -> Token
     if "$" in text:
         span = Span(source, start, end)
         text = expand(text, macros, span)
-        if _in_description(text) is None:
+        if re.fullmatch(r"(?a)[\w\-.?*\[\]!^:+@\\]*", text) is None:
             raise fail("D_PDESC_INVAL", f"not a probe description after its macros are expanded: {text}", span)
     return Token("PROBE", text, text, source, start, end)
 

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-MAX_NESTING = 200
-"""Levels of nesting a script may have; bounds the recursion here and, as the height of each
-expression's tree, in the stages after."""
+MAX_NESTING = 100
+"""Levels of parentheses, braces, operands; bounds the recursion here."""
+MAX_HEIGHT = 200
+"""Of an expression's tree, which a chain like a + b + c ... makes high without nesting; bounds
+the recursion of the stages after."""
 
 # precedence of binary operators, loosest first; all associate to the left
 _BINARY: dict[str, int] = {
@@ -196,8 +198,12 @@ class ExprParser(Cursor):
     def _grow(self, other: int = 0) -> None:
         """A node over the expression parsed last and one of height `other`."""
         self.height = 1 + (self.height if self.height > other else other)
-        if self.height > MAX_NESTING:
-            self.too_deep()
+        if self.height > MAX_HEIGHT:
+            self.fail(
+                f"an expression of more than {MAX_HEIGHT} operators in a row",
+                hint="use several statements",
+                found=False,
+            )
 
     def unary(self) -> ast.Expr:
         """unary: ("+" | "-" | "~" | "!" | "*" | "&" | "++" | "--" | "stringof" | "sizeof") unary

@@ -17,11 +17,12 @@ from dsight.source import Source, Span
 
 _NAMES = "$target $pid $ppid $uid $euid $gid $egid $pgid $sid $projid $taskid $0 $1 ..."
 
-_CONTROL = re.compile(r"[ \t]*(?:(\d+)|([A-Za-z_]\w*))?[ \t]*(.*)", re.A | re.S)
-_WORD = re.compile(r'(?:[^\s"]|"(?:[^"\\]|\\.)*+"|")+', re.A)
-_COMMENT = re.compile(r'("(?:[^"\\]|\\.)*+")|/\*.*?\*/', re.S)
-_MACRO = re.compile(r"\$(\$?)(\d+|[A-Za-z_]\w*)", re.A)
-_ESCAPED = re.compile(r"\\(.)", re.S)
+# as text: most scripts need none of them, and `re` keeps the compiled form of those they do
+_CONTROL = r"(?as)[ \t]*(?:(\d+)|([A-Za-z_]\w*))?[ \t]*(.*)"
+_WORD = r'(?as)(?:[^\s"]|"(?:[^"\\]|\\.)*+"|")+'
+_COMMENT = r'(?s)("(?:[^"\\]|\\.)*+")|/\*.*?\*/'
+_MACRO = r"(?a)\$(\$?)(\d+|[A-Za-z_]\w*)"
+_ESCAPED = r"(?s)\\(.)"
 
 
 class Macros:
@@ -121,7 +122,7 @@ def macro_text(macros: Macros | None, name: str, span: Span, as_string: bool = F
 
 def expand(text: str, macros: Macros | None, span: Span) -> str:
     """`text` of a probe description or pragma with its macro variables replaced, once."""
-    return _MACRO.sub(lambda m: macro_text(macros, m.group(2), span, bool(m.group(1))), text)
+    return re.sub(_MACRO, lambda m: macro_text(macros, m.group(2), span, bool(m.group(1))), text)
 
 
 def control_line(source: Source, start: int, macros: Macros | None) -> tuple[int, tuple[str, ...] | None]:
@@ -140,7 +141,7 @@ def control_line(source: Source, start: int, macros: Macros | None) -> tuple[int
         end = len(text) if after < 0 else after
     line = text[start + 1 : end].replace("\\\r\n", " ").replace("\\\n", " ")
     span = Span(source, start, start + len(text[start:end].rstrip()))
-    m = _CONTROL.match(line)
+    m = re.match(_CONTROL, line)
     assert m is not None
     number, word, rest = m.groups()
     if number is not None or word in ("line", "ident") or (word is None and not rest.strip()):
@@ -155,7 +156,7 @@ def control_line(source: Source, start: int, macros: Macros | None) -> tuple[int
 
 def _pragma(rest: str, macros: Macros | None, span: Span) -> tuple[str, ...] | None:
     """ "pragma" "D" name word*; pragmas that are not D's are for other compilers."""
-    words = _WORD.findall(_COMMENT.sub(lambda m: m.group(1) or " ", rest))
+    words = re.findall(_WORD, re.sub(_COMMENT, lambda m: m.group(1) or " ", rest))
     if not words or words[0] != "D":
         return None
     if len(words) == 1:
@@ -172,4 +173,4 @@ def _pragma(rest: str, macros: Macros | None, span: Span) -> tuple[str, ...] | N
 def _unquote(word: str) -> str:
     if len(word) < 2 or word[-1] != '"':
         return word
-    return _ESCAPED.sub(r"\1", word[1:-1])
+    return re.sub(_ESCAPED, r"\1", word[1:-1])

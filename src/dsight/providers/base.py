@@ -1,11 +1,17 @@
-"""What a provider is: first it says, purely, which probes exist; attaching is kernel's work.
+"""What a provider is: first it says, purely, which probes exist; attaching is a second step.
 
-describe   probes(desc) -> probes, args(probe) -> types of args[]
-plan       plan(probe) -> AttachPlan: by which means it fires and where its arguments are
+    probes(desc)    which probes a description matches (no kernel object is made)
+    args(probe)     types of args[]
+    plan(probes)    by which means these probes, which have the same clauses, fire
+
+Probe ids are stable: a provider has a base, its probes fixed numbers behind it, so
+an id means the same probe in every run on one kernel and nothing need be listed
+to know it.
 """
 
 from __future__ import annotations
 
+from dsight.ir.unit import Entry
 from dsight.lang.catalog import ArgType, Probe
 from dsight.value import Value
 
@@ -17,51 +23,88 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-
-class ArgPlan(Value):
-    """Where raw arguments come from: one of
-
-    ctx     arg n is the `size`-byte value (signed or not) at `offsets[n]` in the context
-    const   arg n is the constant `offsets[n]`
-    """
-
-    kind: str
-    offsets: tuple[int, ...] = ()
-    size: int = 8
-    signed: bool = False
+MODULE = "vmlinux"
 
 
 class AttachPlan(Value):
-    """How a probe fires.
+    """How probes fire: one program.
 
-    kind        means                                           target
+    means       is                                              target
     tracepoint  perf event on a tracepoint                      "syscalls/sys_enter_connect"
-    tp_btf      BPF raw tracepoint with BTF                     "inet_sock_set_state"
-    raw_tp      BPF raw tracepoint                              "sys_enter"
-    sample      perf CPU clock every `period` ns, on one CPU    "tick" or on each: "profile"
-    run         run once by the session (BPF_PROG_TEST_RUN)     "BEGIN", "END", "ERROR"
+    raw_tp      BPF raw tracepoint                              "inet_sock_set_state"
+    tp_btf      the same with pointers the verifier knows       "sys_enter"
+    sample      perf CPU clock every `period` ns                "one" CPU or "each"
+    run         run by the session itself (BPF_PROG_TEST_RUN)   "BEGIN", "END", "ERROR"
 
-    `args`: the arguments.  `filter`: D text of a condition over arg0.. that must hold for this
-    probe to fire ("" for none); it is checked before the clauses' predicates.
+    `entry.probe` is the probe's id, or -1 with a table of ids that the session fills: probe
+    `probes[i]` is at index `numbers[i]`.  `guard`: a D condition that must hold for the probe to
+    have fired, over args[] of the raw types `natives`.
     """
 
-    kind: str
+    means: str
     target: str
-    args: ArgPlan
-    filter: str = ""
+    entry: Entry
+    probes: tuple[Probe, ...]
+    numbers: tuple[int, ...] = ()
+    guard: str = ""
+    natives: tuple[str, ...] = ()
     period: int = 0
 
 
 class Provider(Protocol):
-    """One provider.  Probe ids are given by the registry, in listing order."""
+    """One provider."""
 
     name: str
 
-    def probes(self, desc: ProbeDesc | None) -> list[tuple[str, str, str, str]]:
-        """(provider, module, function, name) of the probes matched; all for None."""
+    def probes(self, desc: ProbeDesc | None) -> list[Probe]:
+        """The probes matched, in the order of their ids; all for None."""
 
     def args(self, probe: Probe) -> tuple[ArgType, ...] | None:
         """Types of args[]; None where unknown."""
 
-    def plan(self, probe: Probe) -> AttachPlan:
+    def plan(self, probes: tuple[Probe, ...]) -> list[AttachPlan]:
         """The best means this kernel has."""
+
+
+def glob(pattern: str, name: str) -> bool:
+    """Whether a field of a probe description matches: "" all, else a shell pattern (*, ?, [...])."""
+    if not pattern or pattern == name or pattern == "*":
+        return True
+    if not is_glob(pattern):
+        return False
+    return _compiled(pattern).fullmatch(name) is not None
+
+
+def is_glob(pattern: str) -> bool:
+    return not pattern or "*" in pattern or "?" in pattern or "[" in pattern
+
+
+_patterns: dict[str, re.Pattern[str]] = {}
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    made = _patterns.get(pattern)
+    if made is None:
+        import fnmatch
+        import re
+
+        made = _patterns[pattern] = re.compile(fnmatch.translate(pattern))
+    return made
+
+
+def matching(desc: ProbeDesc | None, probes: list[Probe]) -> list[Probe]:
+    """Those of a short list that a description matches."""
+    if desc is None:
+        return probes
+    return [
+        p
+        for p in probes
+        if glob(desc.provider, p.provider)
+        and glob(desc.module, p.module)
+        and glob(desc.function, p.function)
+        and glob(desc.name, p.name)
+    ]
+
+
+if TYPE_CHECKING:
+    import re

@@ -1,0 +1,157 @@
+"""Script to specs: the arrows of the flow up to what the kernel is given.
+
+    parse -> check -> plan -> lower -> optimise -> compile_function
+
+Everything here is a value in, a value out; session loads and runs the result.
+"""
+
+from __future__ import annotations
+
+from dsight.bpf.spec import ProgramSpec
+from dsight.ir.maps import MapSpec
+from dsight.ir.ops import Function
+from dsight.ir.storage import Options, Storage
+from dsight.ir.unit import Unit
+from dsight.lang import ast, typed
+from dsight.lang.catalog import ArgType, Probe
+from dsight.lang.check import check, is_type_name
+from dsight.lang.parser import parse
+from dsight.providers.base import AttachPlan
+from dsight.record import AggLayout, RecordLayout
+from dsight.source import Source
+from dsight.value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dsight.btf.types import Type
+    from dsight.lang.preprocess import Macros
+    from dsight.providers.registry import Registry
+
+# What loads a program of each means.
+_KINDS = {"tracepoint": "tracepoint", "raw_tp": "raw_tp", "tp_btf": "tp_btf", "sample": "perf_event", "run": "raw_tp"}
+
+
+class Program(Value):
+    """One program: how it is attached, and itself at each stage."""
+
+    plan: AttachPlan
+    unit: Unit
+    function: Function
+    spec: ProgramSpec
+
+
+class Compiled(Value):
+    """A script, ready to be loaded.  `probes`: id -> probe, of all that may fire.
+    `names`: id -> (provider, module, function, name) for programs that look names up themselves."""
+
+    script: typed.Script
+    programs: tuple[Program, ...]
+    maps: tuple[MapSpec, ...]
+    layouts: tuple[RecordLayout, ...]
+    aggs: tuple[AggLayout, ...]
+    probes: dict[int, Probe]
+    looks_up_names: bool
+
+
+def parse_script(source: Source, registry: Registry, macros: Macros) -> ast.Program:
+    """Text to syntax tree.  Raises CompileError."""
+    return parse(source, macros, lambda name: is_type_name(name, registry))
+
+
+def check_script(program: ast.Program, registry: Registry, options: dict[str, str]) -> typed.Script:
+    """Syntax tree to typed tree; `options` as -x and -Z gave them.  Raises CompileError."""
+    return check(program, registry, options=options, unmatched_ok="zdefs" in options)
+
+
+def compile_script(script: typed.Script, registry: Registry, options: Options) -> Compiled:
+    """Typed tree to specs.  Raises CompileError for what is not supported yet."""
+    from dsight.bpf.compile import compile_function
+    from dsight.ir.lower import lower
+    from dsight.ir.passes import optimise
+
+    storage = Storage(script, options)
+    errors = tuple(c for c in script.clauses if any(p.name == "ERROR" and p.provider == "dtrace" for p in c.probes))
+    programs = []
+    for plan, unit in plan_units(script, registry):
+        function = optimise(lower(unit, storage, errors))
+        programs.append(Program(plan, unit, function, compile_function(function, unit.kind, unit.attach)))
+    return Compiled(
+        script,
+        tuple(programs),
+        storage.specs(),
+        tuple(layout or RecordLayout(i, 8, (), ()) for i, layout in enumerate(storage.layouts)),
+        storage.aggs,
+        {p.id: p for clause in script.clauses for p in clause.probes},
+        storage.uses_probe_names,
+    )
+
+
+def plan_units(script: typed.Script, registry: Registry) -> list[tuple[AttachPlan, Unit]]:
+    """Which programs a script needs: probes of one provider with the same clauses go together."""
+    clauses_of: dict[Probe, list[typed.Clause]] = {}
+    for clause in script.clauses:
+        for probe in clause.probes:
+            clauses_of.setdefault(probe, []).append(clause)
+    groups: dict[tuple[str, tuple[int, ...]], list[Probe]] = {}
+    for probe, clauses in clauses_of.items():
+        groups.setdefault((probe.provider, tuple(c.index for c in clauses)), []).append(probe)
+    units: list[tuple[AttachPlan, Unit]] = []
+    for (_, indexes), probes in groups.items():
+        clauses = [script.clauses[i] for i in indexes]
+        for plan in registry.plan(tuple(probes)):
+            if plan.target != "ERROR":
+                units.append((plan, _unit(len(units), plan, tuple(clauses), registry)))
+    return units
+
+
+def _unit(number: int, plan: AttachPlan, clauses: tuple[typed.Clause, ...], registry: Registry) -> Unit:
+    entry, names = plan.entry, None
+    maps: tuple[MapSpec, ...] = ()
+    if entry.probe < 0:
+        entry = entry.replace(table=f"probes_{number}")
+        table = bytearray(4 * entry.table_size)
+        for n, probe in zip(plan.numbers, plan.probes):
+            table[4 * n : 4 * n + 4] = probe.id.to_bytes(4, "little")
+        maps = (MapSpec(entry.table, "array", 4, len(table), 1, readonly=True, initial=bytes(table)),)
+    else:
+        p = plan.probes[0]
+        names = (p.provider, p.module, p.function, p.name)
+    return Unit(
+        f"{plan.probes[0].provider}_{number}",
+        _KINDS[plan.means],
+        entry,
+        clauses,
+        guard=_guard(plan, registry) if plan.guard else None,
+        attach=plan.target if plan.means == "tp_btf" else "",
+        always=plan.means == "run",
+        names=names,
+        maps=maps,
+    )
+
+
+class _GuardCatalog:
+    """The machine as a guard sees it: one probe, whose args[] are the raw ones."""
+
+    def __init__(self, plan: AttachPlan, registry: Registry) -> None:
+        self._plan = plan
+        self._registry = registry
+
+    def probes(self, desc: ast.ProbeDesc) -> list[Probe]:
+        return [self._plan.probes[0]]
+
+    def args(self, probe: Probe) -> tuple[ArgType, ...] | None:
+        return tuple(ArgType(t, i) for i, t in enumerate(self._plan.natives))
+
+    def type(self, kind: str, name: str) -> Type | None:
+        return self._registry.type(kind, name)
+
+    def symbol(self, module: str, name: str) -> tuple[int, Type | None] | None:
+        return self._registry.symbol(module, name)
+
+
+def _guard(plan: AttachPlan, registry: Registry) -> typed.TExpr | None:
+    """A provider's condition, compiled like a predicate."""
+    source = Source(f"<guard of {plan.probes[0]}>", f"BEGIN /{plan.guard}/ {{}}")
+    catalog = _GuardCatalog(plan, registry)
+    script = check(parse(source, None, lambda name: is_type_name(name, catalog)), catalog)
+    return script.clauses[0].predicate

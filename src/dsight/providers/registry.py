@@ -1,0 +1,113 @@
+"""All providers as one Catalog: what lang.check asks of the machine."""
+
+from __future__ import annotations
+
+from dsight.providers.base import glob
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dsight.btf.types import Type
+    from dsight.kernel.btf import KernelBtf
+    from dsight.kernel.symbols import KernelSymbols
+    from dsight.kernel.tracefs import TraceFs
+    from dsight.lang.ast import ProbeDesc
+    from dsight.lang.catalog import ArgType, Probe
+    from dsight.providers.base import AttachPlan, Provider
+
+
+class Registry:
+    """Providers, made when first asked for; a Catalog.
+
+    `machine` is the architecture as uname(2) names it.
+    """
+
+    NAMES = ("dtrace", "tcp", "profile", "syscall", "rawtp")
+
+    def __init__(self, btf: KernelBtf, machine: str) -> None:
+        self.btf = btf
+        self._tracefs: TraceFs | None = None
+        self._symbols: KernelSymbols | None = None
+        self._machine = machine
+        self._made: dict[str, Provider] = {}
+        self._by_id: dict[int, Probe] = {}
+
+    def provider(self, name: str) -> Provider:
+        made = self._made.get(name)
+        if made is None:
+            made = self._made[name] = self._make(name)
+        return made
+
+    def _make(self, name: str) -> Provider:
+        if name == "dtrace":
+            from dsight.providers.dtrace import Dtrace
+
+            return Dtrace()
+        if name == "tcp":
+            from dsight.providers.tcp import Tcp
+
+            return Tcp()
+        if name == "profile":
+            from dsight.providers.profile import Profile
+
+            return Profile(self._machine)
+        if name == "syscall":
+            from dsight.providers.syscall import Syscall
+
+            return Syscall(self._machine, self.tracefs)
+        from dsight.providers.rawtp import Rawtp
+
+        return Rawtp(self.btf, self.tracefs)
+
+    def tracefs(self) -> TraceFs:
+        """Opened when first asked for.  Raises PrivilegeError, FeatureError."""
+        if self._tracefs is None:
+            from dsight.kernel.tracefs import TraceFs
+
+            self._tracefs = TraceFs.open()
+        return self._tracefs
+
+    def close(self) -> None:
+        """Let go of files; twice is once."""
+        if self._tracefs is not None:
+            self._tracefs.close()
+            self._tracefs = None
+        self.btf.close()
+
+    # -- Catalog
+
+    def probes(self, desc: ProbeDesc | None) -> list[Probe]:
+        """The probes matched, by id; all for None."""
+        if desc is not None and desc.id >= 0:
+            found = self._by_id.get(desc.id)
+            if found is None:
+                found = {p.id: p for p in self.probes(None)}.get(desc.id)
+            return [] if found is None else [found]
+        found_all: list[Probe] = []
+        for name in self.NAMES:
+            if desc is None or glob(desc.provider, name):
+                found_all += self.provider(name).probes(desc)
+        self._by_id.update((p.id, p) for p in found_all)
+        return found_all
+
+    def by_id(self, number: int) -> Probe | None:
+        return self._by_id.get(number)
+
+    def args(self, probe: Probe) -> tuple[ArgType, ...] | None:
+        return self.provider(probe.provider).args(probe)
+
+    def plan(self, probes: tuple[Probe, ...]) -> list[AttachPlan]:
+        """Plans for probes of one provider that have the same clauses."""
+        return self.provider(probes[0].provider).plan(probes)
+
+    def type(self, kind: str, name: str) -> Type | None:
+        return self.btf.type(kind, name)
+
+    def symbol(self, module: str, name: str) -> tuple[int, Type | None] | None:
+        if module not in ("", "vmlinux", "genunix", "unix"):
+            return None
+        if self._symbols is None:
+            from dsight.kernel.symbols import KernelSymbols
+
+            self._symbols = KernelSymbols()
+        address = self._symbols.address(name)
+        return None if address is None else (address, None)

@@ -1,0 +1,265 @@
+"""A tracing session: load -> attach -> consume -> end; owns every lifetime.
+
+    session = Session(compiled, registry, sink)
+    session.start()             maps, programs, BEGIN, attach
+    while session.running:
+        session.wait()          drains into the sink
+    session.stop()              detach, END, drain
+    session.close()
+
+What is left in the kernel after close(): nothing.  Killed outright: nothing either,
+for every object is held by a descriptor of this process and none is pinned.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+
+from dsight.compile import Compiled, Program
+from dsight.errors import KernelError
+from dsight.ir.storage import (
+    ACTIVE,
+    AGG_DROPS,
+    COUNTERS,
+    DROPS,
+    DYN_DROPS,
+    INACTIVE,
+    NAME_SIZE,
+    STATE,
+    STOPPED,
+    WALL_OFFSET,
+)
+from dsight.kernel import links, maps, programs
+from dsight.kernel.ringbuf import RingBuffer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    from dsight.providers.registry import Registry
+    from dsight.record import AggLayout
+
+    class Sink(Protocol):
+        """Who gets the records: consumer.output.Printer, or Records of dsight.trace()."""
+
+        def records(self, view: memoryview) -> int:
+            """Take the records in the view; how many bytes were taken."""
+
+        def drops(self, count: int, cpu: int | None = None, what: str = "drop") -> None:
+            """So many records were lost."""
+
+
+LINGER = 0.005  # s; how long the reader sleeps before it drains: the kernel wakes it once a batch (design.md section 8)
+STATUS = 1.0  # s between looks at drops and clock
+
+# Counters and what a lost thing of each is called.
+_LOST = ((DROPS, "drop"), (AGG_DROPS, "aggregation drop"), (DYN_DROPS, "dynamic variable drop"))
+
+
+class Session:
+    """One script, loaded.  Not for more than one thread."""
+
+    def __init__(self, compiled: Compiled, registry: Registry, sink: Sink) -> None:
+        self.compiled = compiled
+        self.running = False
+        self._registry = registry
+        self._sink = sink
+        self._maps: dict[str, maps.Map] = {}
+        self._programs: list[tuple[Program, programs.Program]] = []
+        self._links: list[links.Link] = []
+        self._ring: RingBuffer | None = None
+        self._globals: memoryview | None = None
+        self._epoll = select.epoll()
+        self._watched: dict[int, Callable[[], None]] = {}
+        self._seen_lost: dict[tuple[int, int], int] = {}
+        self._next_status = 0.0
+        self._ended = False
+
+    # -- life
+
+    def start(self) -> None:
+        """Load, run BEGIN, attach.  Raises KernelError; then everything is closed."""
+        try:
+            self._load()
+            self._run("BEGIN")
+            if self._state() != STOPPED:
+                for program, loaded in self._programs:
+                    self._attach(program, loaded)
+                self._set_state(ACTIVE)
+        except BaseException:
+            self.close()
+            raise
+        self.running = True
+
+    def stop(self) -> None:
+        """Stop all probes, take what is in the ring, run END, take what it left; report drops.
+        Twice is once."""
+        if self._ended or self._globals is None:
+            return
+        self._ended = True
+        self.running = False
+        self._set_state(STOPPED)
+        self.drain()
+        self._run("END")
+        self.drain()
+        self._detach()
+        self._report_lost()
+
+    def close(self) -> None:
+        """Give everything back to the kernel; twice is once."""
+        self.running = False
+        self._detach()
+        for _, loaded in self._programs:
+            loaded.close()
+        self._programs.clear()
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None
+        if self._globals is not None:
+            self._globals.release()
+            self._globals = None
+        for made in self._maps.values():
+            made.close()
+        self._maps.clear()
+        self._epoll.close()
+
+    # -- running
+
+    def watch(self, fd: int, ready: Callable[[], None]) -> None:
+        """Call `ready` from wait() when a descriptor can be read."""
+        self._watched[fd] = ready
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def unwatch(self, fd: int) -> None:
+        if self._watched.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def wait(self, timeout: float = STATUS) -> None:
+        """Wait for records, or a watched descriptor, at most `timeout` seconds; drain."""
+        assert self._ring is not None
+        if not self._ring.pending():
+            for fd, _ in self._epoll.poll(timeout):
+                ready = self._watched.get(fd)
+                if ready is not None:
+                    ready()
+        if self._ring.pending() and self.running:
+            time.sleep(LINGER)
+        self.drain()
+        now = time.monotonic()
+        if now >= self._next_status:
+            self._next_status = now + STATUS
+            self._set_clock()
+            self._report_lost()
+        if self._state() == STOPPED:
+            self.running = False
+
+    def drain(self) -> None:
+        """Hand the sink what is in the ring."""
+        assert self._ring is not None
+        while self._ring.pending():
+            taken = self._sink.records(self._ring.view())
+            if not taken:
+                break  # the next record is still being written
+            self._ring.consume(taken)
+
+    def request_stop(self) -> None:
+        """End the trace as exit() does; from a signal handler's follow-up or a watched descriptor."""
+        self.running = False
+        if self._globals is not None:
+            self._set_state(STOPPED)
+
+    def aggregation_entries(self, layout: AggLayout) -> list[tuple[bytes, list[bytes]]]:
+        """Each key of an aggregation and its value on each CPU."""
+        size = layout.value_size
+        return [
+            (key if layout.keys else b"", [values[at : at + size] for at in range(0, len(values), size)])
+            for key, values in self._maps[layout.map].items()
+        ]
+
+    def erase(self, layout: AggLayout, keys: list[bytes]) -> None:
+        """Take keys out of an aggregation; the one entry of one without keys becomes zero."""
+        made = self._maps[layout.map]
+        if layout.keys:
+            for key in keys:
+                made.delete(key)
+        elif keys:
+            made.update(bytes(4), bytes(layout.value_size * maps.possible_cpus()))
+
+    # -- the kernel
+
+    def _load(self) -> None:
+        for spec in self.compiled.maps:
+            self._maps[spec.name] = maps.create(spec)
+        self._globals = self._maps["globals"].memory()
+        self._set_state(INACTIVE)
+        self._set_clock()
+        self._ring = RingBuffer(self._maps["ring"])
+        self._epoll.register(self._ring.fd, select.EPOLLIN)
+        if self.compiled.looks_up_names:
+            for probe in self.compiled.probes.values():
+                parts = (probe.provider, probe.module, probe.function, probe.name)
+                names = b"".join(p.encode()[: NAME_SIZE - 1].ljust(NAME_SIZE, b"\0") for p in parts)
+                self._maps["probe_names"].update(probe.id.to_bytes(4, "little"), names)
+        for program in self.compiled.programs:
+            self._programs.append((program, programs.load(program.spec, self._maps, self._registry.btf)))
+
+    def _run(self, name: str) -> None:
+        """Run the programs of BEGIN or END here and now."""
+        for program, loaded in self._programs:
+            if program.plan.means == "run" and program.plan.target == name:
+                loaded.test_run()
+
+    def _attach(self, program: Program, loaded: programs.Program) -> None:
+        plan = program.plan
+        if plan.means == "tracepoint":
+            system, _, event = plan.target.partition("/")
+            number = self._registry.tracefs().id(system, event)
+            if number is None:
+                raise KernelError(f"this kernel has no tracepoint {plan.target}")
+            self._links.append(links.tracepoint(loaded, number))
+        elif plan.means in ("raw_tp", "tp_btf"):
+            self._links.append(links.raw_tracepoint(loaded, plan.target))
+        elif plan.means == "sample":
+            cpus = links.online_cpus()
+            for cpu in cpus if plan.target == "each" else cpus[:1]:
+                self._links.append(links.sample(loaded, plan.period, cpu))
+        elif plan.means != "run":
+            raise KernelError(f"cannot attach by {plan.means}")
+
+    def _detach(self) -> None:
+        for link in self._links:
+            link.close()
+        self._links.clear()
+
+    # -- shared memory
+
+    def _state(self) -> int:
+        assert self._globals is not None
+        return int.from_bytes(self._globals[STATE : STATE + 8], "little")
+
+    def _set_state(self, state: int) -> None:
+        assert self._globals is not None
+        self._globals[STATE : STATE + 8] = state.to_bytes(8, "little")
+
+    def _set_clock(self) -> None:
+        """Wall clock minus monotonic clock, for walltimestamp."""
+        assert self._globals is not None
+        offset = time.time_ns() - time.monotonic_ns()
+        self._globals[WALL_OFFSET : WALL_OFFSET + 8] = offset.to_bytes(8, "little")
+
+    def _report_lost(self) -> None:
+        """Tell the sink what has been lost since the last time."""
+        counters = self._maps["counters"].lookup(bytes(4))
+        assert counters is not None
+        for cpu in range(len(counters) // (8 * COUNTERS)):
+            for index, what in _LOST:
+                at = 8 * (COUNTERS * cpu + index)
+                self._lost(cpu, index, int.from_bytes(counters[at : at + 8], "little"), what)
+
+    def _lost(self, cpu: int, index: int, count: int, what: str) -> None:
+        new = count - self._seen_lost.get((cpu, index), 0)
+        if new:
+            self._seen_lost[cpu, index] = count
+            self._sink.drops(new, cpu, what)

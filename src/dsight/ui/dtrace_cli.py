@@ -1,0 +1,477 @@
+"""dtrace(1).
+
+Options as dtrace(1) documents them; beyond it, --dump STAGES shows every stage of the
+compiler, --timings where the time went.  Exit status: 0, 1 (error), 2 (usage), or the
+value given to exit().
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from dsight.errors import CompileError, Error, UsageError, VerifierError
+from dsight.source import Source, printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dsight.api import Machine
+    from dsight.compile import Compiled
+    from dsight.consumer.output import Printer
+    from dsight.session import Session
+    from dsight.ui.target import Target
+    from dsight.ui.timings import Timings
+
+USAGE = """\
+usage: dtrace [-CeFhlqSvVwZ] [-b bufsz] [-c cmd] [-D name[=def]] [-I path] [-o output] [-p pid]
+              [-s script] [-U name] [-x opt[=val]] [-P provider] [-m [provider:]module]
+              [-f [[provider:]module:]func] [-n [[[provider:]module:]func:]name] [-i probe-id]
+              [--dump stage,...] [--timings] [args ...]
+
+  -n, -P, -m, -f, -i   enable probes by name, provider, module, function, id; a predicate and
+                       an action may follow in the same argument
+  -s script            run a script; a file with a first line #!/usr/sbin/dtrace -s runs itself
+  -l                   list the probes matched instead of enabling them
+  -c cmd, -p pid       run cmd, or take pid; $target is its pid, and tracing ends with it
+  -q                   quiet: only what the script prints
+  -o output            append the output to a file
+  -x opt[=val]         set an option
+  -w                   allow destructive actions
+  -Z                   let descriptions match no probe
+  -e, -S, --dump       compile only; show IR and bytecode; show stages:
+                       tokens,ast,types,ir,asm,spec,records
+  -C, -D, -U, -I       run the C preprocessor first, with these definitions and folders
+  -v, -V               say what each program stands on; the version
+
+examples:
+  dtrace -n 'syscall::connect:entry { @[execname] = count(); }'
+  dtrace -n 'tcp:::connect-request { printf("%s: %s:%d\\n", execname, args[2]->ip_daddr, args[4]->tcp_dport); }'
+"""
+
+_WITH_VALUE = "bcDIoLpsUxXPmfni"
+_FLAGS = "aACeFGhHlqSvVwZ"
+_NOT_YET = {
+    "a": "anonymous tracing", "A": "anonymous tracing", "F": "flow indentation", "G": "USDT objects",
+    "h": "USDT headers", "H": "printing included files", "L": "library folders", "X": "ISO C modes",
+}  # fmt: skip
+DUMPS = ("tokens", "ast", "types", "ir", "asm", "spec", "records")
+
+
+class Command:
+    """A parsed command line.  `programs`: (option, text) of -n, -s and their like, in order."""
+
+    def __init__(self) -> None:
+        self.programs: list[tuple[str, str]] = []
+        self.flags: set[str] = set()
+        self.options: dict[str, str] = {}
+        self.args: list[str] = []
+        self.commands: list[str] = []
+        self.pids: list[str] = []
+        self.output = ""
+        self.cpp: list[tuple[str, str]] = []
+        self.dump: list[str] = []
+        self.timings = False
+
+
+def parse_command(argv: list[str]) -> Command:
+    """The command line.  Raises UsageError."""
+    c = Command()
+    at = 0
+    while at < len(argv):
+        word = argv[at]
+        at += 1
+        if word == "--dump" or word.startswith("--dump="):
+            value, at = _long_value(word, argv, at)
+            c.dump += [d.strip() for d in value.split(",")]
+            wrong = [d for d in c.dump if d not in DUMPS]
+            if wrong:
+                raise UsageError(f"--dump: no stage '{wrong[0]}'", "one or more of " + ",".join(DUMPS))
+        elif word == "--timings":
+            c.timings = True
+        elif word == "--version":
+            c.flags.add("V")
+        elif word in ("--help", "-?"):
+            c.flags.add("?")
+        elif word == "--":
+            c.args += argv[at:]
+            break
+        elif word in ("-32", "-64"):
+            if word == "-32":
+                raise UsageError("-32: 32-bit data models are not supported yet")
+        elif word.startswith("-") and len(word) > 1:
+            at = _cluster(c, word, argv, at)
+        else:
+            c.args.append(word)
+    return c
+
+
+def _long_value(word: str, argv: list[str], at: int) -> tuple[str, int]:
+    if "=" in word:
+        return word.partition("=")[2], at
+    if at >= len(argv):
+        raise UsageError(f"option requires an argument -- {word}")
+    return argv[at], at + 1
+
+
+def _cluster(c: Command, word: str, argv: list[str], at: int) -> int:
+    """-qs script: flags, then perhaps one option with its value; the next argument's index."""
+    for i, letter in enumerate(word[1:], 2):
+        if letter in _NOT_YET:
+            raise UsageError(f"-{letter}: {_NOT_YET[letter]} is not supported yet")
+        if letter in _FLAGS:
+            c.flags.add(letter)
+            continue
+        if letter not in _WITH_VALUE:
+            raise UsageError(f"invalid option -- {printable(letter)}")
+        value = word[i:]
+        if not value:
+            if at >= len(argv):
+                raise UsageError(f"option requires an argument -- {letter}")
+            value = argv[at]
+            at += 1
+        _take(c, letter, value)
+        break
+    return at
+
+
+def _take(c: Command, letter: str, value: str) -> None:
+    if letter in "nsPmfi":
+        c.programs.append((letter, value))
+    elif letter == "c":
+        c.commands.append(value)
+    elif letter == "p":
+        c.pids.append(value)
+    elif letter == "o":
+        c.output = value
+    elif letter == "b":
+        c.options["bufsize"] = value
+    elif letter in "DUI":
+        c.cpp.append((letter, value))
+    elif letter == "x":
+        name, _, text = value.partition("=")
+        c.options[name] = text
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; its exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        command = parse_command(argv)
+        if "?" in command.flags or (not argv):
+            sys.stderr.write(USAGE)
+            return 0 if argv else 2
+        if "V" in command.flags:
+            from dsight import __version__
+
+            print(f"dtrace: dsight {__version__}")
+            return 0
+        return run(command)
+    except UsageError as e:
+        _complain(e.message, e.hint)
+        sys.stderr.write(USAGE.split("\n\n")[0] + "\n")
+        return 2
+    except Error as e:
+        _complain(e.message, e.hint)
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _complain(message: str, hint: str | None = None) -> None:
+    sys.stdout.flush()
+    sys.stderr.write(f"dtrace: {message}\n" + (f"  hint: {hint}\n" if hint else ""))
+
+
+def run(command: Command) -> int:
+    """What a command line asks for."""
+    from dsight import options as opts
+
+    for name, value in os.environ.items():
+        if name.startswith("DTRACE_OPT_"):
+            command.options.setdefault(name[len("DTRACE_OPT_") :].lower(), value)
+    if "Z" in command.flags:
+        command.options["zdefs"] = ""
+    if "w" in command.flags:
+        command.options["destructive"] = ""
+    for name, value in command.options.items():
+        opts.check(name, value)
+    if "l" in command.flags:
+        from dsight.ui.listing import list_probes
+
+        return list_probes(command)
+    if not command.programs:
+        raise UsageError("no probes specified")
+    from dsight.kernel import sys as kernel
+    from dsight.ui.timings import Timings
+
+    timings = Timings()
+    if "e" not in command.flags and not command.dump and not kernel.privileged():
+        from dsight.kernel import features
+
+        features.require()
+    from dsight.api import Machine
+
+    here = Machine()
+    timings.mark("kernel types")
+    target = _target(command)
+    try:
+        return _trace(command, here, target, timings)
+    finally:
+        if target is not None:
+            target.close()
+
+
+def _target(command: Command) -> Target | None:
+    """The process of -c or -p."""
+    from dsight.ui import target as targets
+
+    if len(command.commands) + len(command.pids) > 1:
+        raise UsageError("only one -c or -p is supported yet")
+    if command.commands:
+        import shlex
+
+        try:
+            return targets.start(shlex.split(command.commands[0]))
+        except ValueError as e:
+            raise UsageError(f"-c: {e}") from None
+    if command.pids:
+        if not command.pids[0].isdigit():
+            raise UsageError(f"-p: '{printable(command.pids[0])}' is not a process id")
+        return targets.grab(int(command.pids[0]))
+    return None
+
+
+def _trace(command: Command, here: Machine, target: Target | None, timings: Timings) -> int:
+    from dsight import options as opts
+    from dsight.lang.preprocess import Macros
+    from dsight.ui import dumps
+
+    sources = read_sources(command)
+    pid = target.pid if target is not None else None
+    name = sources[0].name if command.programs[0][0] == "s" else "dtrace"
+    macros = Macros.of_process(tuple(command.args), name, pid, opts.is_set(command.options, "defaultargs"))
+    try:
+        compiled, options = here.compile(sources, macros, command.options)
+        if not opts.is_set(options, "argref"):
+            macros.check_unused()
+    except CompileError as e:
+        _report(command, e)
+        return 1
+    timings.mark("compile")
+    if command.dump or "S" in command.flags:
+        dumps.show(command.dump or ["ir", "asm"], sources, here, macros, compiled, sys.stderr)
+    if "e" in command.flags or command.dump:
+        return 0
+    quiet = "q" in command.flags or opts.is_set(options, "quiet")
+    if not quiet:
+        _matched(command, compiled)
+    if "v" in command.flags:
+        dumps.stands_on(compiled, sys.stderr)
+    return _session(command, here, compiled, target, quiet, timings)
+
+
+def _session(
+    command: Command,
+    here: Machine,
+    compiled: Compiled,
+    target: Target | None,
+    quiet: bool,
+    timings: Timings,
+) -> int:
+    import gc
+
+    from dsight.consumer.aggregate import Aggregations
+    from dsight.consumer.output import Printer
+    from dsight.session import Session
+    from dsight.ui.interrupt import Interrupts
+
+    status = 0
+
+    def on_exit(value: int) -> None:
+        nonlocal status
+        status = value & 0xFF
+
+    out = _open_output(command.output)
+    sink = _Deferred()
+    session = Session(compiled, here.registry, sink)
+    aggregations = Aggregations(compiled.aggs, session.aggregation_entries, session.erase) if compiled.aggs else None
+    printer = Printer(
+        compiled.layouts,
+        compiled.probes,
+        out,
+        sys.stderr.buffer,
+        quiet=quiet,
+        aggregations=aggregations,
+        on_exit=on_exit,
+    )
+    sink.printer = printer
+    try:
+        interrupts = Interrupts(session)
+        try:
+            session.start()
+            timings.mark("load and attach")
+            if command.timings:
+                timings.show(sys.stderr)
+            if target is not None:
+                session.watch(target.pidfd, lambda: _ended(session, target, printer, quiet))
+                target.release()
+            gc.collect()
+            gc.freeze()
+            gc.disable()
+            while session.running:
+                session.wait()
+            session.stop()
+            printer.finish()
+        finally:
+            interrupts.close()
+    except VerifierError as e:
+        _refused(command, e)
+        return 1
+    finally:
+        session.close()
+    return status
+
+
+class _Deferred:
+    """The session's sink before there is a printer, which needs the session."""
+
+    printer: Printer
+
+    def records(self, view: memoryview) -> int:
+        return self.printer.records(view)
+
+    def drops(self, count: int, cpu: int | None = None, what: str = "drop") -> None:
+        self.printer.drops(count, cpu, what)
+
+
+def _ended(session: Session, target: Target, printer: Printer, quiet: bool) -> None:
+    """The target is gone: so is the trace."""
+    session.unwatch(target.pidfd)
+    target.wait()
+    session.drain()
+    if not quiet:
+        printer.error(f"pid {target.pid} has exited")
+    session.request_stop()
+
+
+class _Out:
+    """Standard output, or the file of -o: whole writes, straight to the descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def write(self, data: bytes) -> int:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(self._fd, left) :]
+        return len(data)
+
+
+def _open_output(path: str) -> _Out:
+    if not path:
+        sys.stdout.flush()
+        return _Out(1)
+    try:
+        return _Out(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666))
+    except OSError as e:
+        raise Error(f"failed to open output file '{printable(path)}': {os.strerror(e.errno or 0)}") from None
+
+
+# ---- sources
+
+
+def read_sources(command: Command) -> list[Source]:
+    """The D sources of -n, -s and their like, through the C preprocessor with -C."""
+    return [_source(command, letter, text) for letter, text in command.programs]
+
+
+def _source(command: Command, letter: str, text: str) -> Source:
+    if letter == "s":
+        try:
+            if text == "-":
+                return _preprocessed(command, Source("<stdin>", sys.stdin.read()))
+            with open(text, encoding="utf-8", errors="surrogateescape") as f:
+                return _preprocessed(command, Source(text, f.read()))
+        except OSError as e:
+            raise Error(f"failed to open {printable(text)}: {os.strerror(e.errno or 0)}") from None
+    return _preprocessed(command, Source(f"-{letter}", specifier(letter, text)))
+
+
+def specifier(letter: str, text: str) -> str:
+    """-P provider, -m [provider:]module, -f [[provider:]module:]func as D: the fields to the
+    right are left open.  A predicate or an action may follow."""
+    missing = {"P": 3, "m": 2, "f": 1}.get(letter, 0)
+    if not missing:
+        return text
+    end = next((i for i, c in enumerate(text) if c.isspace() or c in "/{"), len(text))
+    return text[:end] + ":" * missing + text[end:]
+
+
+def _preprocessed(command: Command, source: Source) -> Source:
+    if "C" not in command.flags and "cpp" not in command.options:
+        return source
+    from dsight.ui.cpp import preprocess
+
+    return preprocess(source, command.cpp)
+
+
+# ---- messages
+
+
+def _matched(command: Command, compiled: Compiled) -> None:
+    """dtrace: description '...' matched N probes"""
+    sources: dict[str, set[int]] = {}
+    for clause in compiled.script.clauses:
+        sources.setdefault(clause.span.source.name, set()).update(p.id for p in clause.probes)
+    for letter, text in command.programs:
+        if letter == "s":
+            count = len(sources.get(text, ()))
+            what = f"script '{printable(text)}'"
+        else:
+            count = len(sources.get(f"-{letter}", ()))
+            end = next((i for i, c in enumerate(text) if c in "/{"), len(text))
+            what = f"description '{printable(text[:end].strip())}'"
+        sys.stderr.write(f"dtrace: {what} matched {count} probe{'' if count == 1 else 's'}\n")
+    sys.stderr.flush()
+
+
+def _report(command: Command, error: CompileError) -> None:
+    """dtrace: failed to compile script FILE: [D_TAG] line N: message, with the place shown."""
+    from dsight import options as opts
+
+    tagged = opts.is_set(command.options, "errtags")
+    sys.stdout.flush()
+    for d in error.diagnostics:
+        tag = f"[{d.tag}] " if tagged else ""
+        if d.span is None:
+            sys.stderr.write(f"dtrace: failed to compile script: {tag}{d.message}\n")
+            if d.hint:
+                sys.stderr.write(f"  hint: {d.hint}\n")
+            continue
+        name = d.span.source.name
+        what = f"script {printable(name)}" if not name.startswith("-") else "program"
+        shown = d.render().partition("\n")[2]
+        place = f"{printable(name)}:{d.span.line}:{d.span.column}"
+        sys.stderr.write(
+            f"dtrace: failed to compile {what}: {tag}line {d.span.line}: {printable(d.message)}\n"
+            f"  --> {place}\n{shown}\n"
+        )
+
+
+def _refused(command: Command, error: VerifierError) -> None:
+    """The verifier said no: at the D source line, with the end of its log (all of it with -v)."""
+    _complain(error.message, error.hint)
+    if error.span is not None:
+        from dsight.source import Diagnostic
+
+        sys.stderr.write(Diagnostic("D_UNKNOWN", "refused here", error.span).render() + "\n")
+    lines = error.log.splitlines()
+    shown = lines if "v" in command.flags else lines[-12:]
+    sys.stderr.write("".join(f"    {printable(line)}\n" for line in shown))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

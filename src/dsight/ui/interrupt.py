@@ -1,0 +1,41 @@
+"""SIGINT and SIGTERM as something a session can wait on."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dsight.session import Session
+
+
+class Interrupts:
+    """While active, SIGINT and SIGTERM end the session as exit() does; a second one ends the process.
+
+    `number`: the signal that came, 0 for none.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.number = 0
+        self._session = session
+        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._before = {n: signal.signal(n, self._caught) for n in (signal.SIGINT, signal.SIGTERM)}
+        self._wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        session.watch(self._read, session.request_stop)
+
+    def _caught(self, number: int, frame: object) -> None:
+        if self.number:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.number = number
+        self._session.request_stop()
+
+    def close(self) -> None:
+        """Back to what was before."""
+        self._session.unwatch(self._read)
+        signal.set_wakeup_fd(self._wakeup)
+        for n, handler in self._before.items():
+            signal.signal(n, handler)
+        os.close(self._read)
+        os.close(self._write)
