@@ -1,0 +1,242 @@
+"""Syntax tree to typed tree: `check` is the way in.
+
+Items are checked in source order, as D reads them: a name exists from where it is
+declared or first assigned.  An error ends its clause or declaration; the others are
+still checked, so that one run shows what is wrong with each.
+"""
+
+from __future__ import annotations
+
+from dsight.errors import CompileError, fail
+from dsight.lang import ast, check_agg, check_expr, check_ops, check_stmt, check_xlate, declare
+from dsight.lang.check_convert import same
+from dsight.lang.library import Library, is_type_name
+from dsight.lang.scope import Clause, Scope, suggest, unsupported
+from dsight.lang.typed import Clause as TypedClause
+from dsight.lang.typed import Script, TExpr, Variable
+from dsight.lang.types import Array, Func, Struct, Type, Void, unqualified
+from dsight.source import Diagnostic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dsight.lang.catalog import Catalog, Probe
+
+__all__ = ["Library", "check", "is_type_name"]
+
+_SHOWN = 10  # errors of one run
+_FOLLOWS = ("D_IDENT_UNDEF", "D_VAR_UNDEF", "D_TYPE_ERR")  # likely consequences of an error before
+
+
+def check(
+    program: ast.Program,
+    catalog: Catalog,
+    *,
+    options: dict[str, str] | None = None,
+    unmatched_ok: bool = False,
+    library: Library | None = None,
+) -> Script:
+    """Check a program against what the machine has.
+
+    `unmatched_ok` (-Z, option zdefs): descriptions that match no probe are fine.
+    `library`: D library to use instead of the shipped one alone.
+    Raises CompileError with up to 10 diagnostics, the first one first.
+    """
+    unmatched_ok = unmatched_ok or "zdefs" in (options or {})
+    cx = Scope(catalog, library or Library(catalog), check_expr.RULES)
+    cx.program = program
+    clauses: list[TypedClause] = []
+    pragmas: list[tuple[str, str]] = []
+    errors: list[Diagnostic] = []
+    for item in program.items:
+        try:
+            if isinstance(item, ast.Clause):
+                clauses.append(_clause(cx, item, len(clauses), unmatched_ok))
+            elif isinstance(item, ast.Declaration):
+                declaration(cx, item)
+            elif isinstance(item, ast.Inline):
+                check_xlate.define_inline(cx, item)
+            elif isinstance(item, ast.Translator):
+                check_xlate.define(cx, item)
+            elif isinstance(item, ast.Pragma):
+                _pragma(item, pragmas)
+            else:
+                raise unsupported("a provider declaration in a script is", item.span)
+        except CompileError as error:
+            cx.clause, cx.params, cx.expanding = None, {}, []
+            if not errors or error.tag not in _FOLLOWS:
+                errors += error.diagnostics
+    if errors:
+        raise CompileError(errors[:_SHOWN])
+    if cx.widened:
+        clauses = [c.replace(body=check_agg.rewiden(c.body, cx)) for c in clauses]
+    return Script(tuple(clauses), tuple(cx.variables.values()), tuple(cx.aggs.values()), tuple(pragmas))
+
+
+# ---- clauses
+
+
+def _clause(cx: Scope, item: ast.Clause, index: int, unmatched_ok: bool) -> TypedClause:
+    found = _probes(cx.catalog, item.probes, unmatched_ok)
+    cx.clause = Clause(", ".join([str(d) for d in item.probes]), found)
+    predicate = None if item.predicate is None else _predicate(cx, item.predicate)
+    body = check_stmt.body(cx, item.body or ())
+    cx.clause = None
+    return TypedClause(index, found, predicate, body, item.body is None, item.span)
+
+
+def _predicate(cx: Scope, e: ast.Expr) -> TExpr:
+    return check_ops.scalar(cx, e, "a predicate", "D_PRED_SCALAR")
+
+
+def _probes(catalog: Catalog, descs: tuple[ast.ProbeDesc, ...], unmatched_ok: bool) -> tuple[Probe, ...]:
+    """The probes of a clause, each once, in listing order of each description."""
+    if len(descs) == 1:
+        found = catalog.probes(descs[0])
+        if not found and not unmatched_ok:
+            raise _unmatched(catalog, descs[0])
+        return tuple(found)
+    seen: dict[int, Probe] = {}
+    for desc in descs:
+        found = catalog.probes(desc)
+        if not found and not unmatched_ok:
+            raise _unmatched(catalog, desc)
+        for probe in found:
+            seen.setdefault(probe.id, probe)
+    return tuple(seen.values())
+
+
+def _unmatched(catalog: Catalog, desc: ast.ProbeDesc) -> CompileError:
+    message = f"no probe matches {desc}"
+    hint = None if desc.id >= 0 else _near(catalog, desc)
+    return fail("D_PDESC_ZERO", message, desc.span, hint or "dtrace -l lists the probes there are; -Z allows none")
+
+
+def _near(catalog: Catalog, desc: ast.ProbeDesc) -> str | None:
+    """What may have been meant: the field that is wrong, with near names."""
+    fields = ("provider", "module", "function", "name")
+    for field in reversed(fields):  # the name first: the commonest slip
+        given = getattr(desc, field)
+        if not given:
+            continue
+        there = catalog.probes(desc.replace(**{field: ""}))
+        if there:
+            names = sorted({getattr(p, field) for p in there})
+            near = suggest(given, names)
+            if near is not None:
+                return near
+            if len(names) <= 8:
+                return f"the {field} can be {', '.join(n or '(empty)' for n in names)}"
+            return f"no {field} is called {given}: see dtrace -l -P {there[0].provider}"
+    if not desc.provider:
+        everything = catalog.probes(desc.replace(module="", function="", name=""))
+        return suggest(desc.name, {p.name for p in everything}) if desc.name else None
+    everything = catalog.probes(desc.replace(provider="", module="", function="", name=""))
+    providers = sorted({p.provider for p in everything})
+    return suggest(desc.provider, providers) or (
+        None
+        if desc.provider in providers
+        else f"there is no provider {desc.provider}; there are {', '.join(providers[:20])}"
+    )
+
+
+# ---- declarations of variables and types
+
+
+def declaration(cx: Scope, decl: ast.Declaration) -> None:
+    """typedefs, structs, unions, enums; global, self and this variables."""
+    spec = decl.spec
+    if spec.storage in ("static", "register", "auto"):
+        raise fail("D_DECL_BADCLASS", f'"{spec.storage}" has no meaning in D', spec.span, f"remove {spec.storage}")
+    if spec.storage == "typedef" or not decl.declarators:
+        if not decl.declarators and (not spec.tag_kind or spec.storage):
+            raise fail("D_DECL_USELESS", "this declares nothing: a name is missing", decl.span)
+        declare.types(cx, decl)
+        return
+    base = declare.types(cx, decl)
+    scope = spec.storage if spec.storage in ("self", "this") else "global"
+    for d in decl.declarators:
+        _variable(cx, scope, base, d)
+
+
+def _variable(cx: Scope, scope: str, base: Type, d: ast.Declarator) -> None:
+    from dsight.lang.builtins import VARIABLES
+
+    keys: tuple[Type, ...] | None = None
+    levels = d.levels
+    if levels and isinstance(levels[0], ast.ArrayOf) and levels[0].keys is not None:
+        if scope == "this":
+            raise fail(
+                "D_DECL_LOCASSC", "clause-local associative arrays do not exist", d.span, "use self or a global one"
+            )
+        keys = tuple([_key(cx, k) for k in levels[0].keys])
+        levels = levels[1:]
+    t = declare.declarator_type(cx, base, d.replace(levels=levels))
+    u = unqualified(t)
+    if isinstance(u, Void):
+        raise fail("D_DECL_VOIDOBJ", f'a variable cannot be void: "{d.name}"', d.span)
+    if d.bits is not None:
+        raise fail("D_DECL_BFTYPE", "only members of structs can be bit-fields", d.span)
+    if isinstance(u, Func):
+        raise unsupported("declaring functions is", d.span)
+    if isinstance(u, Struct):
+        if u.incomplete:
+            raise fail("D_DECL_INCOMPLETE", f'"{t}" is declared but not defined', d.span)
+        raise unsupported(f'a variable that holds a whole "{t}" is', d.span, f"declare a pointer: {t} *{d.name};")
+    if isinstance(u, Array):
+        raise unsupported(
+            "an array as a variable is", d.span, f"an associative array is declared so: int {d.name}[int];"
+        )
+    if scope == "global" and (d.name in cx.inlines or d.name in cx.enumerators or d.name in VARIABLES):
+        raise fail("D_DECL_IDRED", f'"{d.name}" exists already', d.span, "choose another name")
+    known = cx.variables.get((scope, d.name))
+    if known is not None:
+        if not same(known.type, t) or not _same_keys(known.keys, keys):
+            raise fail("D_DECL_IDRED", f'"{d.name}" is declared or used above as "{known.type}"', d.span)
+        return
+    cx.variables[scope, d.name] = Variable(scope, d.name, t, keys)
+
+
+def _same_keys(a: tuple[Type, ...] | None, b: tuple[Type, ...] | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b))
+
+
+def _key(cx: Scope, k: ast.TypeName) -> Type:
+    from dsight.lang.check_convert import is_int, is_ptr, is_string
+
+    t = declare.type_name(cx, k)
+    if not (is_int(t) or is_ptr(t) or is_string(t)):
+        raise fail("D_KEY_TYPE", f'a key is an integer, a pointer or a string, not "{t}"', k.span)
+    return t
+
+
+# ---- pragmas
+
+
+def _pragma(item: ast.Pragma, options: list[tuple[str, str]]) -> None:
+    """#pragma D option name[=value]; stability pragmas and depends_on are accepted and change nothing."""
+    words = item.words
+    if item.name == "option":
+        if not words:
+            raise fail("D_PRAGMA_MALFORM", "#pragma D option needs a name", item.span, "#pragma D option name=value")
+        name, equals, value = " ".join(words).partition("=")
+        name, value = name.strip(), value.strip()
+        if " " in name or (not equals and len(words) > 1) or not name:
+            raise fail("D_PRAGMA_MALFORM", "#pragma D option takes one name=value", item.span)
+        options.append((name, value))
+    elif item.name == "error":
+        raise fail("D_PRAGERR", " ".join(words) or "#pragma D error", item.span)
+    elif item.name == "depends_on":
+        if len(words) != 2 or words[0] not in ("provider", "module", "library"):
+            raise fail(
+                "D_PRAGMA_MALFORM", "#pragma D depends_on takes provider, module or library, and a name", item.span
+            )
+    elif item.name in ("attributes", "binding"):
+        if not words:
+            raise fail("D_PRAGMA_MALFORM", f"#pragma D {item.name} needs arguments", item.span)
+    elif item.name != "line":
+        raise fail(
+            "D_PRAGMA_INVAL", f"unknown pragma {item.name}", item.span,
+            suggest(item.name, ("option", "error", "depends_on", "attributes", "binding")),
+        )  # fmt: skip

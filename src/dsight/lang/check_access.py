@@ -1,0 +1,496 @@
+"""Names and places: variables, built-ins, constants, kernel symbols, args[], members, indexing, * and &."""
+
+from __future__ import annotations
+
+from dsight.errors import CompileError, fail
+from dsight.lang import ast, builtins, check_xlate, constants, declare
+from dsight.lang.check_convert import convert, decay, is_int, is_ptr, is_string, same, wrap
+from dsight.lang.scope import Scope, Translated, suggest, unsupported
+from dsight.lang.typed import AddrOf, Arg, Assoc, Binary, Builtin, Const, Mem, TExpr, Var, Variable
+from dsight.lang.types import (
+    INT,
+    LONG,
+    VOID,
+    Array,
+    Func,
+    Pointer,
+    Struct,
+    Type,
+    Void,
+    is_pointer,
+    is_stringlike,
+    unqualified,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dsight.lang.catalog import ArgType
+    from dsight.source import Span
+
+_VOID_POINTER = Pointer(VOID)
+
+
+# ---- names
+
+
+def ident(cx: Scope, e: ast.Expr) -> TExpr:
+    """An identifier: parameter, variable, inline, enumerator, built-in, constant, library name."""
+    assert isinstance(e, ast.Ident)
+    found = known(cx, e)
+    if found is not None:
+        return found
+    raise undefined(cx, e)
+
+
+def known(cx: Scope, e: ast.Ident) -> TExpr | None:
+    """What an identifier stands for; None if nothing is called so (yet)."""
+    name, span = e.name, e.span
+    if name in cx.params:
+        return cx.params[name]
+    var = cx.variables.get(("global", name))
+    if var is not None:
+        if var.keys is not None:
+            raise fail("D_ARR_BADREF", f'"{name}" is an associative array: which element?', span, f"write {name}[key]")
+        return Var(var.type, span, var)
+    item = cx.inlines.get(name)
+    if item is not None:
+        return _inline(cx, item, span)
+    if name in cx.enumerators:
+        value, t = cx.enumerators[name]
+        return Const(t, span, value)
+    spelling = builtins.VARIABLES.get(name)
+    if spelling is not None:
+        return Builtin(declare.spelled(cx, spelling), span, name)
+    if name[:3] == "arg" and len(name) == 4 and name[3].isdigit():
+        return Arg(declare.spelled(cx, "int64_t"), span, int(name[3]))
+    if name == "NULL":
+        return Const(_VOID_POINTER, span, 0)
+    if name in builtins.TRANSLATED_VARIABLES:
+        return _translated_builtin(cx, name, span)
+    if name in builtins.ARRAYS:
+        raise fail("D_ARR_BADREF", f'"{name}" is an array: which element?', span, f"write {name}[0]")
+    value_or_none = constants.lookup(name)
+    if value_or_none is not None:
+        return Const(INT, span, value_or_none)
+    return _library(cx, name, span)
+
+
+def _inline(cx: Scope, item: ast.Inline, span: Span) -> TExpr:
+    name = item.decl.declarators[0].name
+    if item.params is not None:
+        raise fail("D_ARR_BADREF", f'"{name}" takes parameters', span, f"write {name}[...]")
+    return check_xlate.inline(cx, item, (), span)
+
+
+def _library(cx: Scope, name: str, span: Span) -> TExpr | None:
+    if not cx.library.declares(name) and cx.library.inline(name) is None:
+        return None
+    item = cx.library.inline(name)
+    if item is not None:
+        return _inline(cx, item, span)
+    decl = cx.library.declaration(name)
+    if decl is not None and decl.spec.storage != "typedef":
+        declare.types(cx, decl, library=True)
+        if name in cx.enumerators:
+            value, t = cx.enumerators[name]
+            return Const(t, span, value)
+    return None
+
+
+def undefined(cx: Scope, e: ast.Ident) -> CompileError:
+    name, span = e.name, e.span
+    if name in builtins.SUBROUTINES or name in builtins.ACTIONS or name in builtins.OTHER_ACTIONS:
+        return fail("D_IDENT_BADREF", f'"{name}" is a function', span, f"call it: {name}(...)")
+    if name in builtins.AGGREGATING:
+        return fail("D_IDENT_BADREF", f'"{name}" is an aggregating function', span, f"write @name = {name}(...)")
+    if name in ("self", "this"):
+        return fail("D_IDENT_BADREF", f'"{name}" needs a name', span, f"write {name}->name")
+    if declare.find_typedef(cx, name) is not None:
+        return fail("D_IDENT_BADREF", f'"{name}" is a type, a value is wanted', span)
+    hint = _assigned_later(cx, "", name) or suggest(name, _names(cx))
+    hint = hint or f"a variable exists once it is assigned or declared; a kernel variable is written `{name}"
+    return fail("D_IDENT_UNDEF", f'unknown name "{name}"', span, hint)
+
+
+def _names(cx: Scope) -> list[str]:
+    return [
+        *(name for scope, name in cx.variables if scope == "global"),
+        *cx.params, *cx.inlines, *cx.enumerators, *builtins.VARIABLES, *builtins.TRANSLATED_VARIABLES,
+        *builtins.ARRAYS, *constants.names(), *cx.library.names(), *(f"arg{n}" for n in range(10)),
+    ]  # fmt: skip
+
+
+def scoped(cx: Scope, e: ast.Expr) -> TExpr:
+    """self->name, this->name"""
+    assert isinstance(e, ast.ScopedVar)
+    var = cx.variables.get((e.scope, e.name))
+    if var is None:
+        raise undefined_scoped(cx, e)
+    if var.keys is not None:
+        raise fail(
+            "D_ARR_BADREF", f'"{e.scope}->{e.name}" is an associative array: which element?', e.span,
+            f"write {e.scope}->{e.name}[key]",
+        )  # fmt: skip
+    return Var(var.type, e.span, var)
+
+
+def undefined_scoped(cx: Scope, e: ast.ScopedVar) -> CompileError:
+    spelled = f"{e.scope}->{e.name}"
+    hint = _assigned_later(cx, e.scope, e.name)
+    if hint is None:
+        others = [f"{scope}->{name}" for scope, name in cx.variables if scope == e.scope]
+        hint = suggest(spelled, others) or f"assign it before: {spelled} = ...; or declare it: {e.scope} int {e.name};"
+    return fail("D_VAR_UNDEF", f'"{spelled}" has not been assigned or declared yet', e.span, hint)
+
+
+def _assigned_later(cx: Scope, scope: str, name: str) -> str | None:
+    """A hint where the script does assign the variable, further down."""
+    found = _find_assignment(cx.program, scope, name)
+    if found is None:
+        return None
+    spelled = f"{scope}->{name}" if scope else name
+    return (
+        f"{spelled} is assigned in line {found.line}, but D reads a script from top to bottom: "
+        f"put that clause first, or declare it at the top ({scope + ' ' if scope else ''}int {name};)"
+    )
+
+
+def _find_assignment(node: object, scope: str, name: str) -> Span | None:
+    """The first assignment to the variable anywhere below a syntax node."""
+    if isinstance(node, tuple):
+        for part in node:
+            found = _find_assignment(part, scope, name)
+            if found is not None:
+                return found
+        return None
+    if not isinstance(node, (ast.Program, ast.Clause, ast.Stmt, ast.Expr)):
+        return None
+    if isinstance(node, ast.Assign):
+        target = node.target.base if isinstance(node.target, ast.Index) else node.target
+        if isinstance(target, ast.ScopedVar) and (target.scope, target.name) == (scope, name):
+            return target.span
+        if not scope and isinstance(target, ast.Ident) and target.name == name:
+            return target.span
+    for field in node._fields:
+        part = getattr(node, field)
+        if isinstance(part, (tuple, ast.Stmt, ast.Expr, ast.Clause)):
+            found = _find_assignment(part, scope, name)
+            if found is not None:
+                return found
+    return None
+
+
+def symbol(cx: Scope, e: ast.Expr) -> TExpr:
+    """`name, module`name: an object of the kernel."""
+    assert isinstance(e, ast.Symbol)
+    found = cx.catalog.symbol(e.module, e.name)
+    if found is None:
+        where = f" in module {e.module}" if e.module else ""
+        raise fail(
+            "D_IDENT_UNDEF", f"the kernel has no symbol {e.name}{where}", e.span, "grep for it in /proc/kallsyms"
+        )
+    address, t = found
+    if t is None:  # only its address can be used
+        return Mem(VOID, e.span, Const(_VOID_POINTER, e.span, address), 0)
+    return Mem(t, e.span, Const(Pointer(t), e.span, address), 0)
+
+
+# ---- args[], and the built-ins reached through translators
+
+
+def _translated_builtin(cx: Scope, name: str, span: Span) -> TExpr:
+    spelling, source = builtins.TRANSLATED_VARIABLES[name]
+    target = declare.spelled(cx, spelling)
+    assert isinstance(target, Pointer)
+    given = ident(cx, ast.Ident(span, source))
+    made = check_xlate.find(cx, target.to, given.type)
+    if made is None:
+        raise unsupported(f"{name} is", span)
+    return Translated(target, span, made, given)
+
+
+def _arg(cx: Scope, e: ast.Index) -> TExpr:
+    """args[n]"""
+    clause = cx.clause
+    if clause is None:
+        raise fail("D_ARGS_NONE", "args[] exists in clauses only", e.span)
+    index = cx.constant(e.keys[0])
+    if len(e.keys) != 1 or index is None:
+        raise fail(
+            "D_ARGS_TYPE", "the index of args[] must be an integer constant", e.keys[0].span,
+            "each argument has a type of its own",
+        )  # fmt: skip
+    if clause.args is None:
+        clause.args = _clause_args(cx, e.span)
+    if not 0 <= index.value < len(clause.args):
+        what = "has no arguments" if not clause.args else f"has args[0] to args[{len(clause.args) - 1}]"
+        raise fail("D_ARGS_IDX", f"there is no args[{index.value}]: {clause.desc} {what}", e.span)
+    arg = clause.args[index.value]
+    native = declare.spelled(cx, arg.native)
+    if isinstance(unqualified(native), Void):
+        raise fail("D_ARGS_TYPE", f"args[{index.value}] of {clause.desc} has no value", e.span)
+    given = Arg(native, e.span, arg.source)
+    if not arg.translated or arg.translated == arg.native:
+        return given
+    target = declare.spelled(cx, arg.translated)
+    u = unqualified(target)
+    if not isinstance(u, Pointer) or not isinstance(unqualified(u.to), Struct):
+        return convert(given, target)
+    made = check_xlate.find(cx, u.to, native)
+    if made is None:
+        raise fail(
+            "D_ARGS_XLATOR", f'args[{index.value}] is a "{target}", but there is no translator from "{native}"', e.span
+        )
+    return Translated(target, e.span, made, given)
+
+
+def _clause_args(cx: Scope, span: Span) -> tuple[ArgType, ...]:
+    """The argument types that all probes of the clause share."""
+    clause = cx.clause
+    assert clause is not None
+    found: tuple[ArgType, ...] | None = None
+    first = None
+    for probe in clause.probes:
+        types = cx.catalog.args(probe)
+        if types is None:
+            raise fail("D_ARGS_NONE", f"the types of the arguments of {probe} are not known", span, "use arg0 to arg9")
+        if found is None:
+            found, first = types, probe
+        elif types != found:
+            raise fail(
+                "D_ARGS_MULTI", f"args[] means different things here: {first} and {probe} have different arguments",
+                span, "write a clause for each, or use arg0 to arg9",
+            )  # fmt: skip
+    if found is None:
+        raise fail("D_ARGS_NONE", f"{clause.desc} matches no probe, so args[] has no types", span)
+    return found
+
+
+# ---- members and elements
+
+
+def member(cx: Scope, e: ast.Expr) -> TExpr:
+    """base.name, base->name"""
+    assert isinstance(e, ast.Member)
+    base = cx.expr(e.base)
+    if isinstance(base, Translated):
+        pointer = is_ptr(base.type)
+        if pointer != e.arrow:
+            raise _wrong_arrow(e, base.type)
+        return check_xlate.member(cx, base, e.name, e.span)
+    if e.arrow:
+        base = decay(base)
+        u = unqualified(base.type)
+        if not isinstance(u, Pointer):
+            if isinstance(u, Struct):
+                raise _wrong_arrow(e, base.type)
+            hint = f"cast it: ((struct NAME *){e.base.span.text})->{e.name}" if is_int(u) else None
+            raise fail("D_OP_PTR", f'-> needs a pointer to a struct or union, this is "{base.type}"', e.base.span, hint)
+        struct = unqualified(u.to)
+        if not isinstance(struct, Struct):
+            hint = f"cast it: ((struct NAME *){e.base.span.text})->{e.name}"
+            raise fail("D_OP_SOU", f'-> needs a pointer to a struct or union, this is "{base.type}"', e.base.span, hint)
+        return _field(base, 0, struct, e)
+    struct = unqualified(base.type)
+    if not isinstance(struct, Struct):
+        u = unqualified(decay(base).type)
+        if isinstance(u, Pointer) and isinstance(unqualified(u.to), Struct):
+            raise _wrong_arrow(e, base.type)
+        raise fail("D_OP_SOU", f'. needs a struct or union, this is "{base.type}"', e.base.span)
+    if not isinstance(base, Mem):
+        raise unsupported(f'members of a "{base.type}" value are', e.span)
+    return _field(base.base, base.offset, struct, e)
+
+
+def _wrong_arrow(e: ast.Member, t: Type) -> CompileError:
+    if e.arrow:
+        return fail("D_OP_PTR", f'-> needs a pointer, this is "{t}"', e.base.span, f"write {e.base.span.text}.{e.name}")
+    return fail("D_OP_SOU", f'. needs a struct or union, this is "{t}"', e.base.span, f"write ->{e.name}")
+
+
+def _field(base: TExpr, offset: int, struct: Struct, e: ast.Member) -> TExpr:
+    m = struct.member(e.name)
+    if m is None:
+        if struct.incomplete:
+            raise fail("D_OP_INCOMPLETE", f'"{struct}" is declared, but its members are not known', e.base.span)
+        hint = suggest(e.name, [x.name for x in struct.members])
+        raise fail("D_TYPE_MEMBER", f'"{struct}" has no member "{e.name}"', e.span, hint)
+    if m.bits:
+        return Mem(m.type, e.span, base, offset, m.bit_offset, m.bits)
+    return Mem(m.type, e.span, base, offset + m.bit_offset // 8)
+
+
+def index(cx: Scope, e: ast.Expr) -> TExpr:
+    """base[i] of an array or pointer, base[k, ...] of an associative array or inline"""
+    assert isinstance(e, ast.Index)
+    found = element(cx, e)
+    if found is not None:
+        return found
+    if isinstance(e.base, ast.Ident):
+        raise undefined(cx, e.base)
+    assert isinstance(e.base, ast.ScopedVar)
+    raise undefined_scoped(cx, e.base)
+
+
+def element(cx: Scope, e: ast.Index) -> TExpr | None:
+    """Like index, but None if the base is a variable nobody has assigned."""
+    base: TExpr | None
+    if isinstance(e.base, ast.Ident):
+        name = e.base.name
+        if name == "args" and name not in cx.params and ("global", name) not in cx.variables:
+            return _arg(cx, e)
+        if name in builtins.ARRAYS and ("global", name) not in cx.variables:
+            raise unsupported(f"{name}[] is", e.span)
+        var = cx.variables.get(("global", name)) if name not in cx.params else None
+        if var is not None and var.keys is not None:
+            return _assoc(cx, var, e)
+        item = None if var is not None or name in cx.params else check_xlate.find_inline(cx, name)
+        if item is not None and item.params is not None:
+            return check_xlate.inline(cx, item, e.keys, e.span)
+        base = known(cx, e.base)
+    elif isinstance(e.base, ast.ScopedVar):
+        var = cx.variables.get((e.base.scope, e.base.name))
+        if var is not None and var.keys is not None:
+            return _assoc(cx, var, e)
+        base = None if var is None else scoped(cx, e.base)
+    elif isinstance(e.base, ast.AggRef):
+        raise fail("D_AGG_MDIM", "an aggregation takes its keys in one pair of brackets", e.span, "write @a[k1, k2]")
+    else:
+        base = cx.expr(e.base)
+    if base is None:
+        return None
+    if isinstance(base, Translated):
+        raise fail("D_ARR_BADREF", f'"{base.type}" is translated: it cannot be indexed', e.base.span)
+    if len(e.keys) != 1:
+        raise fail(
+            "D_ARR_BADREF", f'"{base.type}" takes one index, {len(e.keys)} are given', e.span,
+            "for several dimensions write a[i][j]; keys in one bracket are for associative arrays",
+        )  # fmt: skip
+    return _subscript(cx, base, e)
+
+
+def _subscript(cx: Scope, base: TExpr, e: ast.Index) -> TExpr:
+    if is_string(base.type):
+        raise unsupported("indexing a string is", e.span, "take a part of it with substr()")
+    at = decay(cx.expr(e.keys[0]))
+    if not is_int(at.type):
+        raise fail("D_ARR_BADREF", f'an index is an integer, this is "{at.type}"', e.keys[0].span)
+    u = unqualified(base.type)
+    if isinstance(u, Array) and isinstance(base, Mem):
+        if isinstance(at, Const) and u.count > 1 and not 0 <= at.value < u.count:
+            raise fail(
+                "D_ARR_BOUNDS", f'the index {at.value} is outside "{base.type}" (0 to {u.count - 1})', e.keys[0].span
+            )
+        return _at(base.base, base.offset, u.of, at, e.span)
+    if isinstance(u, Pointer):
+        _pointee(u, base, e.base.span)
+        return _at(base, 0, u.to, at, e.span)
+    raise fail("D_OP_ARRFUN", f'[] needs an array or a pointer, this is "{base.type}"', e.base.span)
+
+
+def _at(base: TExpr, offset: int, of: Type, at: TExpr, span: Span) -> TExpr:
+    """The object of type `of` at base + offset + at * its size."""
+    if isinstance(at, Const):
+        return Mem(of, span, base, offset + at.value * of.size)
+    return Mem(of, span, Binary(Pointer(of), span, "+", base, scaled(at, of.size)), offset)
+
+
+def scaled(at: TExpr, size: int) -> TExpr:
+    """An integer times an element size, as a long."""
+    wide = convert(at, LONG)
+    if size == 1:
+        return wide
+    if isinstance(wide, Const):
+        return Const(LONG, at.span, wrap(wide.value * size, LONG))
+    return Binary(LONG, at.span, "*", wide, Const(LONG, at.span, size))
+
+
+def _pointee(u: Pointer, e: TExpr, span: Span) -> None:
+    """Refuse to look at what a pointer to void, to a function or to an incomplete type points to."""
+    to = unqualified(u.to)
+    if isinstance(to, Void):
+        raise fail("D_DEREF_VOID", f'"{e.type}" does not say what it points to', span, "cast it to a pointer to a type")
+    if isinstance(to, Func):
+        raise fail("D_DEREF_FUNC", f'"{e.type}" points to a function', span)
+    if isinstance(to, Struct) and to.incomplete:
+        raise fail("D_OP_INCOMPLETE", f'"{to}" is declared, but its members are not known', span)
+
+
+def deref(cx: Scope, e: ast.Unary) -> TExpr:
+    """*e"""
+    base = decay(cx.expr(e.operand))
+    if isinstance(base, Translated):
+        raise fail("D_DEREF_NONPTR", f'"{base.type}" is translated: only its members have values', e.span)
+    u = unqualified(base.type)
+    if not isinstance(u, Pointer):
+        hint = f"cast it: *(int *){e.operand.span.text}" if is_int(u) else None
+        raise fail("D_DEREF_NONPTR", f'* needs a pointer, this is "{base.type}"', e.operand.span, hint)
+    _pointee(u, base, e.operand.span)
+    if isinstance(base, AddrOf) and isinstance(base.place, Mem) and isinstance(unqualified(base.place.type), Array):
+        return Mem(u.to, e.span, base.place.base, base.place.offset)
+    return Mem(u.to, e.span, base, 0)
+
+
+def address(cx: Scope, e: ast.Unary) -> TExpr:
+    """&e"""
+    place = cx.expr(e.operand)
+    if isinstance(place, Translated):
+        raise fail("D_ADDROF_LVAL", "what a translator makes has no address", e.operand.span)
+    if isinstance(place, (Var, Assoc, Builtin, Arg)):
+        raise fail(
+            "D_ADDROF_VAR", "a D variable has no address", e.operand.span,
+            "copy the value into alloca() memory and take that address",
+        )  # fmt: skip
+    if isinstance(place, Mem):
+        if place.bits:
+            raise fail("D_ADDROF_BITFIELD", "a bit-field has no address", e.operand.span)
+        return _address_of(place, Pointer(place.type), e.span)
+    raise fail("D_ADDROF_LVAL", "& needs something that lies in memory", e.operand.span)
+
+
+def _address_of(place: Mem, t: Type, span: Span) -> TExpr:
+    if not place.offset:  # &*p, &p[0]
+        return convert(place.base, t) if same(place.base.type, t) else AddrOf(t, span, place)
+    return AddrOf(t, span, place)
+
+
+# ---- associative arrays
+
+
+def _assoc(cx: Scope, var: Variable, e: ast.Index) -> TExpr:
+    assert var.keys is not None
+    if len(var.keys) != len(e.keys):
+        raise fail(
+            "D_PROTO_LEN", f'"{var.name}" takes {len(var.keys)} keys, {len(e.keys)} are given', e.span,
+            f"its keys are [{', '.join(str(t) for t in var.keys)}]",
+        )  # fmt: skip
+    keys = []
+    for n, (want, given) in enumerate(zip(var.keys, e.keys)):
+        key = key_value(cx, given)
+        keys.append(key_as(key, want, given.span, f'key {n + 1} of "{var.name}"'))
+    return Assoc(var.type, e.span, var, tuple(keys))
+
+
+def key_value(cx: Scope, e: ast.Expr) -> TExpr:
+    """A value in a tuple: an integer, a pointer or a string."""
+    key = check_xlate.native(decay(cx.expr(e)))
+    if not (is_int(key.type) or is_ptr(key.type) or is_string(key.type)):
+        raise fail("D_KEY_TYPE", f'a key is an integer, a pointer or a string; this is "{key.type}"', e.span)
+    return key
+
+
+def key_as(key: TExpr, want: Type, span: Span, what: str) -> TExpr:
+    """A key converted to the type the first use (or the declaration) fixed."""
+    from dsight.lang.check_convert import to_string
+    from dsight.lang.types import Inet
+
+    u, v = unqualified(want), unqualified(key.type)
+    if is_string(u):
+        if not is_stringlike(v):
+            raise fail("D_PROTO_ARG", f'{what} is a "{want}", this is "{key.type}"', span)
+        if isinstance(u, Inet) != isinstance(v, Inet):
+            raise unsupported("mixing addresses and other strings as a key is", span)
+        return to_string(key)
+    if is_string(v) or (not is_pointer(v) and not is_int(v)):
+        raise fail("D_PROTO_ARG", f'{what} is a "{want}", this is "{key.type}"', span)
+    return convert(key, want)

@@ -1,0 +1,438 @@
+"""Operators: arithmetic, comparison, logic, ?:, comma, assignment, ++ and --."""
+
+from __future__ import annotations
+
+from dsight.errors import CompileError, fail
+from dsight.lang import ast, check_access, constants
+from dsight.lang.builtins import AGGREGATING, ARRAYS, TRANSLATED_VARIABLES, VARIABLES
+from dsight.lang.check_convert import (
+    computable,
+    convert,
+    decay,
+    fold,
+    is_int,
+    is_ptr,
+    is_string,
+    is_zero,
+    joined_string,
+    pointers_agree,
+    promoted,
+    same,
+    stored,
+    string_hint,
+    to_string,
+    usual,
+    wrap,
+)
+from dsight.lang.check_xlate import native
+from dsight.lang.scope import Scope, unsupported
+from dsight.lang.typed import (
+    Assign,
+    Assoc,
+    Binary,
+    Comma,
+    Cond,
+    Const,
+    IncDec,
+    Mem,
+    StrCompare,
+    TExpr,
+    Unary,
+    Var,
+    Variable,
+)
+from dsight.lang.types import (
+    INT,
+    LONG,
+    ULONG,
+    Array,
+    Func,
+    Inet,
+    Pointer,
+    Struct,
+    Type,
+    Void,
+    is_stringlike,
+    unqualified,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dsight.source import Span
+
+
+def operand(cx: Scope, e: ast.Expr) -> TExpr:
+    """A value: arrays decayed, translated pointers as what they are translated from."""
+    return native(decay(cx.expr(e)))
+
+
+def scalar(cx: Scope, e: ast.Expr, what: str, tag: str = "D_OP_SCALAR") -> TExpr:
+    """An integer or a pointer."""
+    v = operand(cx, e)
+    if not is_int(v.type) and not is_ptr(v.type):
+        hint = f'compare it: {e.span.text} != ""' if is_string(v.type) else None
+        raise fail(tag, f'{what} needs an integer or a pointer, this is "{v.type}"', e.span, hint)
+    computable(v, tag, what)
+    return v
+
+
+def integer(cx: Scope, e: ast.Expr, what: str, tag: str = "D_OP_INT") -> TExpr:
+    v = operand(cx, e)
+    if not is_int(v.type):
+        hint = f"cast it: (uintptr_t){e.span.text}" if is_ptr(v.type) else None
+        raise fail(tag, f'{what} needs an integer, this is "{v.type}"', e.span, hint)
+    computable(v, tag, what)
+    return v
+
+
+# ---- unary
+
+
+def unary(cx: Scope, e: ast.Expr) -> TExpr:
+    assert isinstance(e, ast.Unary)
+    op = e.op
+    if op == "*":
+        return check_access.deref(cx, e)
+    if op == "&":
+        return check_access.address(cx, e)
+    if op == "!":
+        v = scalar(cx, e.operand, "!")
+        return Const(INT, e.span, int(not v.value)) if isinstance(v, Const) else Unary(INT, e.span, "!", v)
+    v = integer(cx, e.operand, f"{op} with one operand", "D_OP_INT" if op == "~" else "D_OP_ARITH")
+    t = promoted(v)
+    v = convert(v, t)
+    if op == "+":
+        return v
+    if isinstance(v, Const):
+        return Const(t, e.span, wrap(-v.value if op == "-" else ~v.value, t))
+    return Unary(t, e.span, op, v)
+
+
+# ---- binary
+
+
+def binary(cx: Scope, e: ast.Expr) -> TExpr:
+    assert isinstance(e, ast.Binary)
+    op = e.op
+    if op in ("&&", "||", "^^"):
+        return _logical(cx, e)
+    a, b = operand(cx, e.left), operand(cx, e.right)
+    if op in ("==", "!=", "<", "<=", ">", ">="):
+        return _compare(e, a, b)
+    if op in "+-" and (is_ptr(a.type) or is_ptr(b.type)):
+        return _pointer_arithmetic(e, a, b)
+    return arithmetic(op, a, b, e.left.span, e.right.span, e.span)
+
+
+def arithmetic(op: str, a: TExpr, b: TExpr, left: Span, right: Span, span: Span) -> TExpr:
+    """An arithmetic operator on integers, by the usual conversions."""
+    tag = "D_OP_ARITH" if op in "+-*/" else "D_OP_INT"
+    for v, at in ((a, left), (b, right)):
+        if not is_int(v.type):
+            hint = "join strings with strjoin()" if op == "+" and is_string(v.type) else None
+            raise fail(tag, f'{op} needs integers, this is "{v.type}"', at, hint)
+        computable(v, tag, op)
+    if op in ("<<", ">>"):
+        t = promoted(a)
+        a, b = convert(a, t), convert(b, promoted(b))
+    else:
+        t = usual(promoted(a), promoted(b))
+        a, b = convert(a, t), convert(b, t)
+    if op in "/%" and is_zero(b):
+        raise fail("D_DIV_ZERO", "this divides by zero", right)
+    if isinstance(a, Const) and isinstance(b, Const):
+        value = fold(op, t, a.value, b.value)
+        assert value is not None
+        return Const(t, span, value)
+    return Binary(t, span, op, a, b)
+
+
+def _pointer_arithmetic(e: ast.Binary, a: TExpr, b: TExpr) -> TExpr:
+    """pointer +- integer, integer + pointer, pointer - pointer"""
+    if is_ptr(a.type) and is_ptr(b.type):
+        size = _step(a, e.left.span)
+        if e.op == "+":
+            raise _incompatible(e.op, a, b, e.span, "pointers can be subtracted, not added")
+        if not pointers_agree(a.type, b.type):
+            raise _incompatible(e.op, a, b, e.span, "cast one of them")
+        bytes_apart = Binary(LONG, e.span, "-", convert(a, LONG), convert(b, LONG))
+        return bytes_apart if size == 1 else Binary(LONG, e.span, "/", bytes_apart, Const(LONG, e.span, size))
+    pointer, n = (a, b) if is_ptr(a.type) else (b, a)
+    if not is_int(n.type):
+        raise _incompatible(e.op, a, b, e.span)
+    if pointer is b and e.op == "-":
+        raise _incompatible(e.op, a, b, e.span, "a pointer cannot be subtracted from an integer")
+    by = check_access.scaled(n, _step(pointer, e.span))
+    if isinstance(by, Const) and by.value == 0:
+        return pointer
+    if isinstance(by, Const) and isinstance(pointer, Const):
+        moved = pointer.value + (by.value if e.op == "+" else -by.value)
+        return Const(pointer.type, e.span, wrap(moved, pointer.type))
+    return Binary(pointer.type, e.span, e.op, pointer, by)
+
+
+def _step(e: TExpr, span: Span) -> int:
+    """The size of what a pointer points to; 1 for void, as GNU C has it."""
+    u = unqualified(e.type)
+    assert isinstance(u, Pointer)
+    to = unqualified(u.to)
+    if isinstance(to, Func):
+        raise fail("D_OP_ARRFUN", f'"{e.type}" points to a function: it cannot be moved', span)
+    if isinstance(to, Struct) and to.incomplete:
+        raise fail("D_OP_INCOMPLETE", f'the size of "{to}" is not known', span)
+    return 1 if isinstance(to, Void) else to.size or 1
+
+
+def _compare(e: ast.Binary, a: TExpr, b: TExpr) -> TExpr:
+    if is_string(a.type) or is_string(b.type):
+        for v, at in ((a, e.left), (b, e.right)):
+            if not is_stringlike(v.type):
+                raise _incompatible(e.op, a, b, at.span, string_hint(v))
+        return StrCompare(INT, e.span, e.op, to_string(a), to_string(b))
+    for v, at in ((a, e.left), (b, e.right)):
+        if not is_int(v.type) and not is_ptr(v.type):
+            raise fail("D_OP_SCALAR", f'{e.op} compares integers, pointers and strings, not "{v.type}"', at.span)
+        computable(v, "D_OP_INCOMPAT", e.op)
+    if is_ptr(a.type) or is_ptr(b.type):
+        if is_ptr(a.type) and is_ptr(b.type) and not pointers_agree(a.type, b.type):
+            raise _incompatible(e.op, a, b, e.span, "cast one of them")
+        t: Type = ULONG
+    else:
+        t = usual(promoted(a), promoted(b))
+    a, b = convert(a, t), convert(b, t)
+    if isinstance(a, Const) and isinstance(b, Const):
+        return Const(INT, e.span, fold(e.op, INT, a.value, b.value) or 0)
+    return Binary(INT, e.span, e.op, a, b)
+
+
+def _logical(cx: Scope, e: ast.Binary) -> TExpr:
+    a, b = scalar(cx, e.left, e.op), scalar(cx, e.right, e.op)
+    if isinstance(a, Const) and isinstance(b, Const):
+        p, q = a.value != 0, b.value != 0
+        value = (p and q) if e.op == "&&" else (p or q) if e.op == "||" else p != q
+        return Const(INT, e.span, int(value))
+    return Binary(INT, e.span, e.op, a, b)
+
+
+def _incompatible(op: str, a: TExpr, b: TExpr, span: Span, hint: str | None = None) -> CompileError:
+    return fail("D_OP_INCOMPAT", f'{op} has operands of incompatible types: "{a.type}" and "{b.type}"', span, hint)
+
+
+# ---- ?: and comma
+
+
+def cond(cx: Scope, e: ast.Expr) -> TExpr:
+    assert isinstance(e, ast.Cond)
+    test = scalar(cx, e.test, "the test of ?:")
+    a, b = operand(cx, e.then), operand(cx, e.other)
+    if is_string(a.type) or is_string(b.type):
+        for v, at in ((a, e.then), (b, e.other)):
+            if not is_stringlike(v.type):
+                raise _incompatible("?:", a, b, at.span, string_hint(v))
+        a, b = to_string(a), to_string(b)
+        t = _inet_or_none(a, b) or joined_string(a.type, b.type)
+    elif is_int(a.type) and is_int(b.type):
+        computable(a, "D_OP_INCOMPAT", "?:")
+        computable(b, "D_OP_INCOMPAT", "?:")
+        t = usual(promoted(a), promoted(b))
+    elif is_ptr(a.type) and is_ptr(b.type):
+        if not pointers_agree(a.type, b.type):
+            raise _incompatible("?:", a, b, e.span, "cast one of them")
+        t = b.type if is_zero(a) or (_to_void(b.type) and not is_zero(b)) else a.type
+    elif is_ptr(a.type) and is_zero(b):
+        t = a.type
+    elif is_ptr(b.type) and is_zero(a):
+        t = b.type
+    elif isinstance(unqualified(a.type), Void) and isinstance(unqualified(b.type), Void):
+        t = a.type
+    elif isinstance(unqualified(a.type), Struct) and same(a.type, b.type):
+        raise unsupported("choosing between whole structs is", e.span, "choose between their members")
+    else:
+        raise _incompatible("?:", a, b, e.span)
+    if isinstance(test, Const):
+        return convert(a if test.value else b, t)
+    return Cond(t, e.span, test, convert(a, t), convert(b, t))
+
+
+def _inet_or_none(a: TExpr, b: TExpr) -> Type | None:
+    """An address or "" is still an address: the consumer writes no family as nothing."""
+    from dsight.lang.typed import Str
+
+    for v, w in ((a, b), (b, a)):
+        if isinstance(unqualified(v.type), Inet) and isinstance(w, Str) and not w.value:
+            return v.type
+    return None
+
+
+def _to_void(t: Type) -> bool:
+    u = unqualified(t)
+    return isinstance(u, Pointer) and isinstance(unqualified(u.to), Void)
+
+
+def comma(cx: Scope, e: ast.Expr) -> TExpr:
+    assert isinstance(e, ast.Comma)
+    left, right = operand(cx, e.left), operand(cx, e.right)
+    return Comma(right.type, e.span, left, right)
+
+
+# ---- assignment
+
+
+def place(cx: Scope, e: ast.Expr, t: Type, op: str) -> TExpr:
+    """The place an assignment writes to.  A variable met for the first time gets type `t`."""
+    if isinstance(e, ast.Ident):
+        found = _variable(cx, e, t, op)
+    elif isinstance(e, ast.ScopedVar):
+        var = cx.variables.get((e.scope, e.name))
+        if var is None:
+            var = _define(cx, e.scope, e.name, t, None, e.span)
+        elif var.keys is not None:
+            raise fail("D_ARR_BADREF", f'"{e.span.text}" is an associative array: which element?', e.span)
+        found = Var(var.type, e.span, var)
+    elif isinstance(e, ast.Index):
+        found = check_access.element(cx, e) or _element(cx, e, t)
+    elif isinstance(e, ast.AggRef):
+        raise fail(
+            "D_AGG_FUNC", f"an aggregation is assigned an aggregating function only, not with {op or '='} a value",
+            e.span, f"write @{e.name} = sum(...), or use a variable without @",
+        )  # fmt: skip
+    else:
+        found = cx.expr(e)
+    if isinstance(found, Mem):
+        if isinstance(unqualified(found.type), Array):
+            raise fail("D_OP_LVAL", "an array cannot be assigned as a whole", e.span, "assign its elements, or bcopy()")
+        return found
+    if isinstance(found, (Var, Assoc)):
+        return found
+    raise fail("D_OP_LVAL", f"{op or '='} needs a variable or a place in memory on its left", e.span)
+
+
+def _variable(cx: Scope, e: ast.Ident, t: Type, op: str) -> TExpr:
+    name = e.name
+    if ("global", name) not in cx.variables:
+        if (
+            name in cx.params
+            or name in cx.inlines
+            or name in cx.enumerators
+            or name in VARIABLES
+            or name in TRANSLATED_VARIABLES
+            or name in ARRAYS
+            or (name[:3] == "arg" and name[3:].isdigit() and len(name) == 4)
+            or name == "NULL"
+            or constants.lookup(name) is not None
+        ):
+            what = "built-in variable" if name in VARIABLES or name.startswith("arg") else "constant"
+            raise fail("D_OP_WRITE", f'"{name}" is a {what}: it cannot be assigned', e.span, "choose another name")
+        _define(cx, "global", name, t, None, e.span)
+    found = check_access.known(cx, e)
+    assert found is not None
+    return found
+
+
+def _element(cx: Scope, e: ast.Index, t: Type) -> TExpr:
+    """The first use of an associative array: its keys get their types here."""
+    base = e.base
+    if isinstance(base, ast.ScopedVar) and base.scope == "this":
+        raise fail("D_ARR_LOCAL", "clause-local associative arrays do not exist", e.span, "use self-> or a global one")
+    assert isinstance(base, (ast.Ident, ast.ScopedVar))
+    keys = tuple(key_type(check_access.key_value(cx, k).type) for k in e.keys)
+    scope = base.scope if isinstance(base, ast.ScopedVar) else "global"
+    if scope == "global" and (base.name in AGGREGATING or base.name in VARIABLES):
+        raise fail("D_OP_WRITE", f'"{base.name}" is D\'s own name', base.span, f"write @{base.name} for an aggregation")
+    _define(cx, scope, base.name, t, keys, e.span)
+    found = check_access.element(cx, e)
+    assert found is not None
+    return found
+
+
+def key_type(t: Type) -> Type:
+    """The key type of an associative array from its first use.  Integers are kept in 64 bits, so that
+    every later use fits; strings in full length."""
+    if is_int(t):
+        return LONG
+    return stored(t)
+
+
+def _define(cx: Scope, scope: str, name: str, t: Type, keys: tuple[Type, ...] | None, span: Span) -> Variable:
+    u = unqualified(t)
+    if isinstance(u, Struct):
+        raise unsupported(f'a variable that holds a whole "{t}" is', span, "keep a pointer to it instead")
+    if isinstance(u, (Void, Func)):
+        raise fail("D_OP_INCOMPAT", f'"{name}" cannot get its type from a value of type "{t}"', span)
+    var = cx.variables[scope, name] = Variable(scope, name, stored(t), keys)
+    return var
+
+
+def assign(cx: Scope, e: ast.Expr) -> TExpr:
+    assert isinstance(e, ast.Assign)
+    value = operand(cx, e.value)
+    if isinstance(unqualified(value.type), Void):
+        raise fail("D_OP_INCOMPAT", f"{e.value.span.text} has no value", e.value.span)
+    if e.op:
+        return _assign_op(cx, e, value)
+    target = place(cx, e.target, value.type, "=")
+    t = target.type
+    return Assign(t, e.span, "", target, assigned(t, value, e))
+
+
+def assigned(t: Type, value: TExpr, e: ast.Assign) -> TExpr:
+    """The value as the target's type; D_OP_INCOMPAT where C would want a cast."""
+    u = unqualified(t)
+    if is_zero(value) and (is_string(u) or is_ptr(u)):
+        return Const(t, value.span, 0)  # 0 gives the storage back
+    if is_string(u) and is_stringlike(value.type):
+        if isinstance(u, Inet) and not isinstance(unqualified(value.type), Inet):
+            raise unsupported("assigning text to a variable that holds an address is", e.span)
+        return to_string(value)
+    if is_int(u) and is_int(value.type):
+        computable(value, "D_OP_INCOMPAT", "=")
+        return convert(value, t)
+    if is_ptr(u) and is_ptr(value.type) and pointers_agree(u, value.type):
+        return convert(value, t)
+    if isinstance(u, Struct) and same(u, value.type):
+        raise unsupported("assigning a whole struct is", e.span, "assign its members, or bcopy()")
+    hint = f"cast it: ({t}){e.value.span.text}" if is_int(value.type) or is_ptr(value.type) else None
+    if is_string(u):
+        hint = string_hint(value)
+    elif is_string(value.type):
+        hint = "the variable got its type where it was first assigned or declared"
+    raise fail("D_OP_INCOMPAT", f'= has operands of incompatible types: "{t}" and "{value.type}"', e.span, hint)
+
+
+def _assign_op(cx: Scope, e: ast.Assign, value: TExpr) -> TExpr:
+    """target op= value.  A variable met here first is an int64_t."""
+    op = e.op
+    target = place(cx, e.target, LONG, op + "=")
+    t = target.type
+    if is_ptr(t) and op in "+-":
+        if not is_int(value.type):
+            raise _incompatible(op + "=", target, value, e.span)
+        by = check_access.scaled(value, _step(target, e.target.span))
+        return Assign(t, e.span, op, target, by, t)
+    tag = "D_OP_ARITH" if op in "+-*/" else "D_OP_INT"
+    for v, at in ((target, e.target), (value, e.value)):
+        if not is_int(v.type):
+            hint = "join strings with strjoin()" if op == "+" and is_string(v.type) else None
+            raise fail(tag, f'{op}= needs integers, this is "{v.type}"', at.span, hint)
+        computable(v, tag, op + "=")
+    if op in "/%" and is_zero(value):
+        raise fail("D_DIV_ZERO", "this divides by zero", e.value.span)
+    if op in ("<<", ">>"):
+        arith = promoted(target)
+        return Assign(t, e.span, op, target, convert(value, promoted(value)), arith)
+    arith = usual(promoted(target), promoted(value))
+    return Assign(t, e.span, op, target, convert(value, arith), arith)
+
+
+def inc_dec(cx: Scope, e: ast.Expr) -> TExpr:
+    assert isinstance(e, ast.IncDec)
+    target = place(cx, e.operand, LONG, e.op)
+    t = target.type
+    if is_ptr(t):
+        delta = _step(target, e.operand.span)
+    elif is_int(t):
+        computable(target, "D_OP_SCALAR", e.op)
+        delta = 1
+    else:
+        raise fail("D_OP_SCALAR", f'{e.op} needs an integer or a pointer, this is "{t}"', e.operand.span)
+    return IncDec(t, e.span, target, delta if e.op == "++" else -delta, not e.prefix)
