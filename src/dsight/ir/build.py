@@ -68,6 +68,13 @@ class Builder:
         self._slots[name] = size
         return name
 
+    def shared_slot(self, name: str, size: int) -> str:
+        """The function's one slot of that name, for what is read again before the next such use
+        writes: the stack has 512 bytes, and a clause may read memory a hundred times."""
+        self._slots[name] = max(size, self._slots.get(name, 0))
+        self._taken.setdefault(name, 1)
+        return name
+
     def _unique(self, hint: str) -> str:
         name = hint
         while name in self._taken:

@@ -111,7 +111,7 @@ class Lowering:
     def count(self, counter: int) -> None:
         """Add one to a counter of the session (storage.COUNTERS)."""
         b = self.b
-        key = b.slot_addr(b.slot("zero", 8))
+        key = b.slot_addr(b.shared_slot("zero", 8))
         b.store(key, 0, 8, 0)
         found = b.call("map_lookup_elem", MapRef("counters"), key)
         there, done = b.label("count"), b.label("counted")
@@ -177,7 +177,7 @@ def _find_scratch(low: Lowering) -> None:
     b = low.b
     name = f"scratch_{low.unit.name}"
     low.storage.maps[name] = MapSpec(name, "percpu_array", 4, low.scratch_used, 1)
-    key = b.slot_addr(b.slot("zero", 8))
+    key = b.slot_addr(b.shared_slot("zero", 8))
     b.store(key, 0, 8, 0)
     b.set(low.scratch, "call", "map_lookup_elem", MapRef(name), key)
     found = b.label("scratch")

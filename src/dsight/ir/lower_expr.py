@@ -283,7 +283,7 @@ def load_kernel(low: Lowering, base: int, offset: int, size: int, origin: Origin
     if origin is not None and offset >= 0 and offset + size <= origin.size:
         return b.load(low.scratch, origin.offset + offset, size)
     address = plus(low, base, offset)
-    slot = b.slot_addr(b.slot("read", 8))
+    slot = b.slot_addr(b.shared_slot("read", 8))
     result = b.call("probe_read_kernel", slot, size, address)
     low.fault_if("ne", result, 0, BADADDR, address)
     return b.load(slot, 0, size)
@@ -430,7 +430,7 @@ def _store_map(low: Lowering, var: typed.Variable, keys: tuple[typed.TExpr, ...]
     if not isinstance(value, Reg) and value == 0:
         b.call("map_delete_elem", MapRef(name), key)
         return
-    slot = b.slot_addr(b.slot("value", 8))
+    slot = b.slot_addr(b.shared_slot("value", 8))
     b.store(slot, 0, 8, 0)
     b.store(slot, 0, int_size(var.type), value)
     update(low, name, key, slot)

@@ -127,7 +127,7 @@ def _aggregate(low: Lowering, stmt: typed.AggStmt) -> None:
         lower_text.write_tuple(low, pointer, offset, layout.keys, stmt.keys, layout.key_size)
         key = lower_expr.plus_reg(low, pointer, offset)
     else:
-        key = b.slot_addr(b.slot("zero", 8))
+        key = b.slot_addr(b.shared_slot("zero", 8))
         b.store(key, 0, 8, 0)
     there, done = b.label("agg"), b.label("aggregated")
     b.set(result, "call", "map_lookup_elem", MapRef(layout.map), key)
