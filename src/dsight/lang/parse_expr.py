@@ -150,12 +150,13 @@ class ExprParser(Cursor):
 
     def expression(self) -> ast.Expr:
         """expression: assignment ("," assignment)*"""
+        start = self.tok.start
         left = self.assignment()
         while self.tok.kind == ",":
             height = self.height
             self.advance()
             right = self.assignment()
-            left = ast.Comma(left.span.to(right.span), left, right)
+            left = ast.Comma(self.span_from(start), left, right)
             self._grow(height)
         return left
 
@@ -170,6 +171,7 @@ class ExprParser(Cursor):
     def _operators(self, lowest: int) -> ast.Expr:
         """binary: unary (operator binary)*, by precedence, from `lowest` up"""
         self.enter()
+        start = self.tok.start
         left = self.unary()
         infix = _INFIX.get
         while True:
@@ -181,16 +183,16 @@ class ExprParser(Cursor):
             self.advance()
             if level > _COND:
                 right = self._operators(level + 1)
-                left = ast.Binary(left.span.to(right.span), op, left, right)
+                left = ast.Binary(self.span_from(start), op, left, right)
             elif level == _COND:
                 then = self.expression()
                 height = max(height, self.height)
                 self.expect(":", "between the two values of `?`")
                 other = self._operators(_COND)
-                left = ast.Cond(left.span.to(other.span), left, then, other)
+                left = ast.Cond(self.span_from(start), left, then, other)
             else:
                 value = self._operators(_ASSIGN)
-                left = ast.Assign(left.span.to(value.span), _ASSIGN_OPS[op], left, value)
+                left = ast.Assign(self.span_from(start), _ASSIGN_OPS[op], left, value)
             self._grow(height)
         self.nesting -= 1
         return left
