@@ -261,7 +261,7 @@ class Simplifier:
             return "mov", (a,)
         how = self.how(a)
         if how is not None and how.op == op and type(how.args[1]) is int and op in ("add", "and", "or", "xor"):
-            return op, (how.args[0], signed(BINARY[op](how.args[1] & MASK, b)))
+            return self.with_constant(op, how.args[0], BINARY[op](how.args[1] & MASK, b))
         return op, (a, signed(b))
 
     def set(self, args: tuple[Operand, ...]) -> tuple[str, tuple[Operand, ...]]:
