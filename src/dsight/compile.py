@@ -145,6 +145,9 @@ class _GuardCatalog:
     def type(self, kind: str, name: str) -> Type | None:
         return self._registry.type(kind, name)
 
+    def enumerator(self, name: str) -> int | None:
+        return self._registry.enumerator(name)
+
     def symbol(self, module: str, name: str) -> tuple[int, Type | None] | None:
         return self._registry.symbol(module, name)
 

@@ -11,15 +11,58 @@ from __future__ import annotations
 INDEX: dict[str, str] = {
     "cpuinfo_t": "cpuinfo.d",
     "struct cpuinfo": "cpuinfo.d",
+    "pktinfo_t": "tcp.d",
+    "struct pktinfo": "tcp.d",
+    "csinfo_t": "tcp.d",
+    "struct csinfo": "tcp.d",
+    "ipinfo_t": "tcp.d",
+    "struct ipinfo": "tcp.d",
+    "tcpinfo_t": "tcp.d",
+    "struct tcpinfo": "tcp.d",
+    "tcpsinfo_t": "tcp.d",
+    "struct tcpsinfo": "tcp.d",
+    "tcplsinfo_t": "tcp.d",
+    "struct tcplsinfo": "tcp.d",
+    "struct tcp_socket": "tcp.d",
+    "struct tcp_segment_sent": "tcp.d",
+    "struct tcp_segment_received": "tcp.d",
+    "struct tcp_reset_sent": "tcp.d",
+    "struct tcp_no_socket": "tcp.d",
+    "struct tcp_state": "tcp.d",
+    "tcp_mapped": "tcp.d",
+    "tcp_is_v6": "tcp.d",
+    "tcp_laddr": "tcp.d",
+    "tcp_raddr": "tcp.d",
+    "tcp_state_of": "tcp.d",
+    "tcp_skb_ip": "tcp.d",
+    "tcp_skb_tcp": "tcp.d",
+    "tcp_skb_is_v6": "tcp.d",
+    "tcp_state_string": "tcpstate.d",
 }
 
 # output type of translators: the files, separated by spaces
 TRANSLATORS: dict[str, str] = {
     "cpuinfo_t": "cpuinfo.d",
+    "pktinfo_t": "tcp.d",
+    "csinfo_t": "tcp.d",
+    "ipinfo_t": "tcp.d",
+    "tcpinfo_t": "tcp.d",
+    "tcpsinfo_t": "tcp.d",
+    "tcplsinfo_t": "tcp.d",
 }
 
 # those names of INDEX that are types
-TYPES = frozenset({"cpuinfo_t"})
+TYPES = frozenset(
+    {
+        "cpuinfo_t",
+        "pktinfo_t",
+        "csinfo_t",
+        "ipinfo_t",
+        "tcpinfo_t",
+        "tcpsinfo_t",
+        "tcplsinfo_t",
+    }
+)
 
 
 def read(name: str) -> str:

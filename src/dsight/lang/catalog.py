@@ -55,5 +55,8 @@ class Catalog(Protocol):
     def type(self, kind: str, name: str) -> Type | None:
         """A kernel type by name: kind "struct", "union", "enum", "typedef" or "int"."""
 
+    def enumerator(self, name: str) -> int | None:
+        """The value of a name in any enum of the kernel."""
+
     def symbol(self, module: str, name: str) -> tuple[int, Type | None] | None:
         """Address and type (None if unknown) of a kernel symbol."""

@@ -50,7 +50,7 @@ def check(
     for item in program.items:
         try:
             if isinstance(item, ast.Clause):
-                clauses.append(_clause(cx, item, len(clauses), unmatched_ok))
+                clauses += _clauses(cx, item, len(clauses), unmatched_ok)
             elif isinstance(item, ast.Declaration):
                 declaration(cx, item)
             elif isinstance(item, ast.Inline):
@@ -61,6 +61,8 @@ def check(
                 _pragma(item, pragmas)
             else:
                 raise unsupported("a provider declaration in a script is", item.span)
+        except RecursionError:
+            raise fail("D_UNKNOWN", "an expression is nested too deeply", item.span) from None
         except CompileError as error:
             cx.clause, cx.params, cx.expanding = None, {}, []
             if not errors or error.tag not in _FOLLOWS:
@@ -75,8 +77,25 @@ def check(
 # ---- clauses
 
 
-def _clause(cx: Scope, item: ast.Clause, index: int, unmatched_ok: bool) -> TypedClause:
+def _clauses(cx: Scope, item: ast.Clause, index: int, unmatched_ok: bool) -> list[TypedClause]:
+    """One clause; one for each description where args[] differs between them."""
     found = _probes(cx.catalog, item.probes, unmatched_ok)
+    try:
+        return [_clause(cx, item, index, found)]
+    except CompileError as error:
+        if error.tag != "D_ARGS_MULTI" or len(item.probes) < 2:
+            raise
+    left = {p.id for p in found}
+    made: list[TypedClause] = []
+    for desc in item.probes:
+        own = tuple([p for p in cx.catalog.probes(desc) if p.id in left])
+        left.difference_update([p.id for p in own])
+        if own:
+            made.append(_clause(cx, item.replace(probes=(desc,)), index + len(made), own))
+    return made
+
+
+def _clause(cx: Scope, item: ast.Clause, index: int, found: tuple[Probe, ...]) -> TypedClause:
     cx.clause = Clause(", ".join([str(d) for d in item.probes]), found)
     predicate = None if item.predicate is None else _predicate(cx, item.predicate)
     body = check_stmt.body(cx, item.body or ())

@@ -24,7 +24,8 @@ from dsight.lang.types import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dsight.lang.catalog import ArgType
+    from dsight.lang.catalog import ArgType, Probe
+    from dsight.lang.scope import Clause
     from dsight.source import Span
 
 _VOID_POINTER = Pointer(VOID)
@@ -72,7 +73,7 @@ def known(cx: Scope, e: ast.Ident) -> TExpr | None:
     value_or_none = constants.lookup(name)
     if value_or_none is not None:
         return Const(INT, span, value_or_none)
-    return _library(cx, name, span)
+    return _library(cx, name, span) or _enumerator(cx, name, span)
 
 
 def _inline(cx: Scope, item: ast.Inline, span: Span) -> TExpr:
@@ -95,6 +96,14 @@ def _library(cx: Scope, name: str, span: Span) -> TExpr | None:
             value, t = cx.enumerators[name]
             return Const(t, span, value)
     return None
+
+
+def _enumerator(cx: Scope, name: str, span: Span) -> TExpr | None:
+    """An enumerator of the kernel, if it is written as they are: a misspelt variable must not become one."""
+    value = cx.catalog.enumerator(name) if name.isupper() else None
+    if value is None:
+        return None
+    return Const(INT if -0x8000_0000 <= value <= 0x7FFF_FFFF else LONG, span, value)
 
 
 def undefined(cx: Scope, e: ast.Ident) -> CompileError:
@@ -220,12 +229,7 @@ def _arg(cx: Scope, e: ast.Index) -> TExpr:
             "D_ARGS_TYPE", "the index of args[] must be an integer constant", e.keys[0].span,
             "each argument has a type of its own",
         )  # fmt: skip
-    if clause.args is None:
-        clause.args = _clause_args(cx, e.span)
-    if not 0 <= index.value < len(clause.args):
-        what = "has no arguments" if not clause.args else f"has args[0] to args[{len(clause.args) - 1}]"
-        raise fail("D_ARGS_IDX", f"there is no args[{index.value}]: {clause.desc} {what}", e.span)
-    arg = clause.args[index.value]
+    arg = _clause_arg(cx, clause, index.value, e.span)
     native = declare.spelled(cx, arg.native)
     if isinstance(unqualified(native), Void):
         raise fail("D_ARGS_TYPE", f"args[{index.value}] of {clause.desc} has no value", e.span)
@@ -244,26 +248,40 @@ def _arg(cx: Scope, e: ast.Index) -> TExpr:
     return Translated(target, e.span, made, given)
 
 
-def _clause_args(cx: Scope, span: Span) -> tuple[ArgType, ...]:
-    """The argument types that all probes of the clause share."""
-    clause = cx.clause
-    assert clause is not None
-    found: tuple[ArgType, ...] | None = None
-    first = None
-    for probe in clause.probes:
-        types = cx.catalog.args(probe)
-        if types is None:
-            raise fail("D_ARGS_NONE", f"the types of the arguments of {probe} are not known", span, "use arg0 to arg9")
+def _clause_arg(cx: Scope, clause: Clause, index: int, span: Span) -> ArgType:
+    """The type of args[index], which all probes of the clause must share."""
+    if clause.args is None:
+        clause.args = {}
+        for probe in clause.probes:
+            types = cx.catalog.args(probe)
+            if types is None:
+                raise fail(
+                    "D_ARGS_NONE", f"the types of the arguments of {probe} are not known", span, "use arg0 to arg9"
+                )
+            clause.args.setdefault(types, probe)
+        if not clause.args:
+            raise fail("D_ARGS_NONE", f"{clause.desc} matches no probe, so args[] has no types", span)
+    found: ArgType | None = None
+    first: Probe | None = None
+    for types, probe in clause.args.items():
+        if not 0 <= index < len(types):
+            what = "has no arguments" if not types else f"has args[0] to args[{len(types) - 1}]"
+            raise fail("D_ARGS_IDX", f"there is no args[{index}]: {probe} {what}", span)
         if found is None:
-            found, first = types, probe
-        elif types != found:
+            found, first = types[index], probe
+        elif types[index] != found:
             raise fail(
-                "D_ARGS_MULTI", f"args[] means different things here: {first} and {probe} have different arguments",
-                span, "write a clause for each, or use arg0 to arg9",
-            )  # fmt: skip
-    if found is None:
-        raise fail("D_ARGS_NONE", f"{clause.desc} matches no probe, so args[] has no types", span)
+                "D_ARGS_MULTI",
+                f'args[{index}] is a "{_shown(found)}" for {first}, but a "{_shown(types[index])}" for {probe}',
+                span,
+                "write a clause for each, or use arg0 to arg9",
+            )
+    assert found is not None
     return found
+
+
+def _shown(arg: ArgType) -> str:
+    return arg.translated or arg.native
 
 
 # ---- members and elements

@@ -154,6 +154,9 @@ def call(cx: Scope, e: ast.Expr) -> TExpr:
     assert isinstance(e, ast.Call)
     row = builtins.SUBROUTINES.get(e.name)
     if row is None:
+        item = check_xlate.find_inline(cx, e.name)
+        if item is not None and item.params is not None:
+            return check_xlate.inline(cx, item, _expressions(e), e.span)  # f(x) for f[x]
         raise _not_a_subroutine(cx, e)
     result, spelled = row
     required, _, optional = spelled.partition("?")
@@ -173,6 +176,13 @@ def call(cx: Scope, e: ast.Expr) -> TExpr:
     if e.name == "lltostr" and len(args) > 1:
         t = STRING  # other bases can take more room
     return Call(t, e.span, e.name, args)
+
+
+def _expressions(e: ast.Call) -> tuple[ast.Expr, ...]:
+    for given in e.args:
+        if isinstance(given, ast.TypeName):
+            raise fail("D_PROTO_ARG", f"{e.name} takes values, this is a type", given.span)
+    return tuple([a for a in e.args if isinstance(a, ast.Expr)])
 
 
 def prototype(spelled: str) -> str:

@@ -178,7 +178,7 @@ def convert(e: TExpr, t: Type) -> TExpr:
 
         zero = Const(v, e.span, 0)
         return Convert(t, e.span, Binary(INT, e.span, "!=", e, zero))
-    if u == v and not isinstance(e, Mem):
+    if u == v or (isinstance(u, Int) and isinstance(v, Int) and u.bytes == v.bytes and u.signed == v.signed):
         return e
     return Convert(t, e.span, e)
 

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from dsight.source import Span
 
 
+_MAX_DEPTH = 20
+_MAX_EXPANSIONS = 20_000  # of one script
+
+
 # ---- finding a translator
 
 
@@ -169,6 +173,9 @@ def _expand(cx: Scope, what: str, params: dict[str, TExpr], value: ast.Expr, t: 
     """The expression `value` with parameters put in, as `t`.  `span`: the use, for the message."""
     if what in cx.expanding:
         raise fail("D_IDENT_BADREF", f"{what} is defined by itself", span)
+    cx.expansions += 1
+    if len(cx.expanding) >= _MAX_DEPTH or cx.expansions > _MAX_EXPANSIONS:
+        raise fail("D_ID_OFLOW", "inlines and translators use each other too deeply or too often here", span)
     outer = cx.params
     cx.params = params
     cx.expanding.append(what)

@@ -46,8 +46,7 @@ class Clause:
     def __init__(self, desc: str, probes: tuple[Probe, ...]) -> None:
         self.desc = desc
         self.probes = probes
-        self.args: tuple[ArgType, ...] | None = None
-        self.exits = False
+        self.args: dict[tuple[ArgType, ...], Probe] | None = None  # each set of args[] types, and a probe with it
 
 
 class Scope:
@@ -69,6 +68,7 @@ class Scope:
         self.clause: Clause | None = None
         self.params: dict[str, TExpr] = {}  # of the inline or translator being expanded
         self.expanding: list[str] = []
+        self.expansions = 0  # of inlines and translators, so far
         self.spelled: dict[str, Type] = {}
         self.program: ast.Program | None = None
         self._temps = 0

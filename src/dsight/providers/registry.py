@@ -102,6 +102,9 @@ class Registry:
     def type(self, kind: str, name: str) -> Type | None:
         return self.btf.type(kind, name)
 
+    def enumerator(self, name: str) -> int | None:
+        return self.btf.enumerator(name)
+
     def symbol(self, module: str, name: str) -> tuple[int, Type | None] | None:
         if module not in ("", "vmlinux", "genunix", "unix"):
             return None

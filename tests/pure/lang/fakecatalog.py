@@ -65,6 +65,10 @@ class FakeCatalog:
         self.asked.append(f"{kind} {name}")
         return self.types.get(name if kind in ("typedef", "int") else f"{kind} {name}")
 
+    def enumerator(self, name: str) -> int | None:
+        enums = [t for t in self.types.values() if isinstance(t, Enum)]
+        return next((t.values[name] for t in enums if name in t.values), None)
+
     def symbol(self, module: str, name: str) -> tuple[int, Type | None] | None:
         return self.symbols.get(f"{module}`{name}")
 
