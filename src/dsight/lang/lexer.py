@@ -77,7 +77,8 @@ class Token:
         return f"Token({self.kind!r}, {self.text!r})"
 
 
-_SKIP = r"(?:[ \t\r\n\f\v]++|/\*(?:[^*]|\*(?!/))*+\*/|//[^\n]*+|\\\r?\n)*+"
+# Possessive only on single characters: possessive groups match wrongly in Debian 12's Python 3.11.2.
+_SKIP = r"(?:[ \t\r\n\f\v]++|/\*[^*]*+\*++(?:[^*/][^*]*+\*++)*/|//[^\n]*+|\\\r?\n)*"
 _skip = re.compile(_SKIP).match
 _next = re.compile(
     _SKIP
@@ -86,9 +87,9 @@ _next = re.compile(
     | (<<=|>>=|\.\.\.|->|\+\+|--|<<|>>|<=|>=|==|!=|&&|\|\||\^\^                           # 2 operator
        |[-+*/%&|^]=(?!=)|/(?!\*)|[-+*%&|^~!<>=?:;,.(){}\[\]])
     | (\d\w*+(?:\.\d\w*+)?)                                                             # 3 number
-    | ("(?:[^"\\\n]|\\[\s\S])*+")                                                       # 4 string
+    | ("[^"\\\n]*+(?:\\[\s\S][^"\\\n]*+)*")                                             # 4 string
     | (@(?:[A-Za-z_]\w*+)?)                                                             # 5 aggregation
-    | ('(?:[^'\\\n]|\\[\s\S])*+')                                                       # 6 character
+    | ('[^'\\\n]*+(?:\\[\s\S][^'\\\n]*+)*')                                             # 6 character
     | ((?:[A-Za-z_]\w*+)?`[A-Za-z_]\w*+)                                                # 7 symbol
     | \$(\$?(?:\d++|[A-Za-z_]\w*+))                                                     # 8 macro variable
     | (\#)                                                                              # 9 control line?
