@@ -3,12 +3,13 @@
 Scanning the kernel's 5.5 MB takes some 200 ms in Python; an index made once is
 opened in less than one.  It is bytes, kept in a file by kernel.btf:
 
-    64 bytes   magic, format version, types, names, flags, length of the BTF, checksum of all
-               but these first bytes, key (whose BTF it is: the kernel's build id)
+    64 bytes   magic, format version, types, names, flags, length of the BTF, checksum of
+               flags and all that follows, key (whose BTF it is: the kernel's build id)
     u32[]      offset of type n + 1 in the BTF
-    u64[]      for each name crc32(name, kind) << 32 | id, sorted; by kind 0-31 and ENUMERATOR
+    u64[]      for each name crc32(name, kind * _SPREAD) << 32 | id, sorted; kind: one of the
+               kinds, or ENUMERATOR
 
-A checksum can agree by chance: the reader compares names.
+A checksum can agree by chance: the reader compares kind and name.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ ENUMERATOR = 32  # after the kinds: a name in an enum, with the enum's id
 
 _MAGIC, _VERSION = b"dsightBI", 1
 _HEAD = struct.Struct("=8sIIIIII32s")
+_SPREAD = 0x1000193  # so that one-letter names of different kinds do not meet
 _SIGNED_ENUMS = 1  # flag: enums say whether they are signed (pahole 1.24); before that none did
 
 # Enums of 32 and of 64 bits are looked up alike.
@@ -56,7 +58,7 @@ def build(data: bytes, key: bytes, first_string: int = 0) -> bytes:
         end = find(b"\0", start, min(start + f.MAX_NAME, strings_end))
         if end < 0:
             raise damaged("a name does not end")
-        return crc32(data[start:end], code) << 32 | len(offsets)
+        return crc32(data[start:end], code * _SPREAD) << 32 | len(offsets)
 
     at, end = header.types, header.types_end
     while at < end:
@@ -85,7 +87,7 @@ def build(data: bytes, key: bytes, first_string: int = 0) -> bytes:
     names.sort()
     body = struct.pack(f"={len(offsets)}I", *offsets) + bytes(len(offsets) % 2 * 4)
     body += struct.pack(f"={len(names)}Q", *names)
-    return _head(len(offsets), len(names), flags, len(data), crc32(body), key) + body
+    return _head(len(offsets), len(names), flags, len(data), crc32(body, flags), key) + body
 
 
 def _head(n_types: int, n_names: int, flags: int, size: int, check: int, key: bytes) -> bytes:
@@ -107,8 +109,8 @@ class Index:
         return where
 
     def ids(self, kind: int, name: str) -> list[int]:
-        """Which types may have that name, lowest first, counted from 1: names are still to be compared."""
-        key = crc32(name.encode(), kind) << 32
+        """Which types may have that name, lowest first, counted from 1: kind and name are still to be compared."""
+        key = crc32(name.encode(), kind * _SPREAD) << 32
         names = self._names
         at = bisect_left(names, key)
         found = []
@@ -132,7 +134,7 @@ def open_index(raw: Any, key: bytes, size: int) -> Index | None:
     middle = _HEAD.size + (n_types + n_types % 2) * 4
     if (magic, version, btf_size, its_key) != (_MAGIC, _VERSION, size, key.ljust(32, b"\0")[:32]):
         return None
-    if len(view) != middle + n_names * 8 or crc32(view[_HEAD.size :]) != check:
+    if len(view) != middle + n_names * 8 or crc32(view[_HEAD.size :], flags) != check:
         return None
     offsets = view[_HEAD.size : _HEAD.size + n_types * 4].cast("I")
     return Index(n_types, offsets, view[middle:].cast("Q"), bool(flags & _SIGNED_ENUMS))

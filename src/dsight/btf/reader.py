@@ -78,18 +78,19 @@ class Btf:
         """The BTF id of the first type of that kind ("struct", "union", "enum", "typedef", "int",
         "float", "func", "var") and name; of a declaration where no definition is known."""
         code = KINDS[kind]
-        found = self._find(code, name)
+        found = self._find(code, name, code)
         if found is None and code in (f.STRUCT, f.UNION, f.ENUM):
             found = self._find(f.FWD, name, code)
         if found is None and self._base:
             return self._base.id(kind, name)
         return found
 
-    def _find(self, code: int, name: str, declared: int = 0) -> int | None:
+    def _find(self, code: int, name: str, kind: int) -> int | None:
+        """The first type of a kind and name that is listed under `code`: the kind, or FWD."""
         for n in self._index.ids(code, name):
             number = self.first_id + n - 1
             its_name, info, _, _ = self._record(number)
-            if self.string(its_name) == name and (not declared or _declares(info) == declared):
+            if _kind(info) == kind and self.string(its_name) == name:
                 return number
         return None
 
@@ -263,7 +264,9 @@ class Btf:
         return (bits, shift) if bits != size * 8 or shift else (0, 0)
 
 
-def _declares(info: int) -> int:
-    """What an incomplete type is a declaration of: STRUCT, UNION or ENUM."""
+def _kind(info: int) -> int:
+    """A type's kind; of a declaration, that of what it declares.  Enums of both widths are ENUM."""
     kind = info >> 24 & 31
-    return kind if kind != f.FWD else f.UNION if info >> 31 else f.STRUCT
+    if kind == f.FWD:
+        return f.UNION if info >> 31 else f.STRUCT
+    return f.ENUM if kind == f.ENUM64 else kind

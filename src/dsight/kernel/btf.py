@@ -45,14 +45,18 @@ class KernelBtf(Btf):
                 "it takes a kernel built with CONFIG_DEBUG_INFO_BTF=y, as the distributions' own kernels are",
             ) from None
         size = os.fstat(fd).st_size
-        data: Bytes
+        data: mmap | FileBytes
         try:
             data = mmap(fd, size, MAP_PRIVATE, PROT_READ)  # Linux 6.16
         except OSError:
             data = FileBytes(fd, size)
         else:
             os.close(fd)
-        return cls(data, _index(data, cache_dir or cache_folder()))
+        try:
+            return cls(data, _index(data, cache_dir or cache_folder()))
+        except BaseException:
+            data.close()
+            raise
 
     def close(self) -> None:
         """Let go of file and memory; types already read stay, but read no more members."""
@@ -112,19 +116,19 @@ def cache_folder() -> str | None:
 
     Under sudo HOME may be another user's: a folder of theirs is left alone, root has its own.
     """
-    import pwd
-
-    places = [os.environ.get("XDG_CACHE_HOME", "")]
-    places += [home + "/.cache" for home in (os.environ.get("HOME", ""), _home(pwd)) if home]
+    places = [os.environ.get("XDG_CACHE_HOME", ""), os.environ.get("HOME", "") + "/.cache", _home() + "/.cache"]
     for place in places:
-        if os.path.isabs(place) and _is_ours(place):
+        if place != "/.cache" and os.path.isabs(place) and _is_ours(place):
             return place + "/dsight"
     return None
 
 
-def _home(pwd: object) -> str:
+def _home() -> str:
+    """The user's home folder by the password file."""
+    import pwd
+
     try:
-        return str(pwd.getpwuid(os.geteuid()).pw_dir)  # type: ignore[attr-defined]
+        return pwd.getpwuid(os.geteuid()).pw_dir
     except KeyError:
         return ""
 
