@@ -19,8 +19,8 @@ _NAMES = "$target $pid $ppid $uid $euid $gid $egid $pgid $sid $projid $taskid $0
 
 # as text: most scripts need none of them, and `re` keeps the compiled form of those they do
 _CONTROL = r"(?as)[ \t]*(?:(\d+)|([A-Za-z_]\w*))?[ \t]*(.*)"
-_WORD = r'(?as)(?:[^\s"]|"(?:[^"\\]|\\.)*+"|")+'
-_COMMENT = r'(?s)("(?:[^"\\]|\\.)*+")|/\*.*?\*/'
+_WORD = r'(?as)(?:[^\s"]|"[^"\\]*+(?:\\.[^"\\]*+)*"|")+'
+_COMMENT = r'(?s)("[^"\\]*+(?:\\.[^"\\]*+)*")|/\*.*?\*/'
 _MACRO = r"(?a)\$(\$?)(\d+|[A-Za-z_]\w*)"
 _ESCAPED = r"(?s)\\(.)"
 
