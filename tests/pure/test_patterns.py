@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).resolve().parents[2] / "src" / "dsight"
-POSSESSIVE_GROUP = re.compile(r"(?<!\\)\)(?:[*+?]|\{\d*,?\d*\})\+(?![\w ])|\(\?>")
+POSSESSIVE_GROUP = re.compile(r"(?<!\\)\)(?:[*+?]|\{\d*,?\d*\})\+|\(\?>")
 LITERAL = re.compile(r"""\br(?:"{3}[\s\S]*?"{3}|"[^"\n]*"|'[^'\n]*')""")
 
 
