@@ -50,11 +50,14 @@ class Field(Value):
     s      string, ended by NUL or by the field's end            any
     inet   an address still to be written as text: see INET_SIZE 20
     b      raw bytes                                             any
+    n      an unsigned number shown as the text `names` has      4
+           for it (a part of a probe's name, by the probe's id)
     """
 
     kind: str
     offset: int  # from the start of the record (header included) or of the key
     size: int
+    names: dict[int, str] | None = None
 
 
 class Action(Value):

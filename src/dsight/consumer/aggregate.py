@@ -205,7 +205,7 @@ class Aggregations:
 
     def values(self, id: int) -> dict[tuple[int | str | bytes, ...], Number]:
         """The snapshot for Python programs: keys as int, str, bytes, or the text of an address."""
-        makes = [python_value(field.kind) for field in self.layouts[id].keys]
+        makes = [python_value(field) for field in self.layouts[id].keys]
         return {
             tuple([part if make is None else make(part) for part, make in zip(key, makes)]): value
             for key, value in self.snapshot(id).items()

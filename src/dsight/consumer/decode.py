@@ -33,7 +33,8 @@ LENGTH = DISCARD - 1
 SCALAR = 8  # how long a run must be before it is compared in bulk
 CHUNK = 4096  # records compared at once, at most
 
-CODES = {"i": {1: "b", 2: "h", 4: "i", 8: "q"}, "u": {1: "B", 2: "H", 4: "I", 8: "Q"}}
+_UNSIGNED = {1: "B", 2: "H", 4: "I", 8: "Q"}
+CODES = {"i": {1: "b", 2: "h", 4: "i", 8: "q"}, "u": _UNSIGNED, "n": _UNSIGNED}
 
 
 class Record(Value):
@@ -183,7 +184,7 @@ class Decoder:
             bits = {at: action.bit for action in layout.actions for at in action.fields}
             fields = tuple(
                 [
-                    (names.index(f"f{i}"), python_value(field.kind), bits.get(i, -1) if layout.mask >= 0 else -1)
+                    (names.index(f"f{i}"), python_value(field), bits.get(i, -1) if layout.mask >= 0 else -1)
                     for i, field in enumerate(layout.fields)
                 ]
             )
@@ -219,9 +220,11 @@ def fault(row: tuple[Any, ...]) -> Fault:
     return Fault(probe, cpu, clause, action, number, address)
 
 
-def python_value(kind: str) -> Any:
+def python_value(field: Field) -> Any:
     """The function that makes a field's raw value a Python one; None: it is one."""
-    return {"s": string_value, "inet": ADDRESSES.__getitem__}.get(kind)
+    if field.names is not None:
+        return field.names.get
+    return {"s": string_value, "inet": ADDRESSES.__getitem__}.get(field.kind)
 
 
 def string_value(raw: bytes) -> str:

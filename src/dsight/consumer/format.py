@@ -283,6 +283,12 @@ def _text_spec(conversion: Conversion) -> str:
     return _spec(conversion.replace(precision=None), "-", "s")
 
 
+def named(field: Field) -> Cache:
+    """What shows a field of kind n."""
+    names = field.names or {}
+    return Cache(lambda value: printable(names.get(value, "?")))
+
+
 TEXT_LETTERS = {"c": safe_char, "C": escaped_char, "T": relative_time, "Y": wall_time, "P": service, "I": ipv4}
 
 
@@ -292,6 +298,8 @@ def _conversion(text: str, conversion: Conversion, field: Field) -> tuple[str, C
     if letter in UNSUPPORTED:
         raise fail("D_UNKNOWN", f'%{letter} is not supported yet: "{text}"')
     kind = field.kind
+    if letter in "sS" and kind == "n":
+        return _spec(conversion, "-", "s"), named(field)
     if letter in "sSI" and kind in ("s", "b", "inet"):
         how: Converter = ADDRESSES if kind == "inet" else Cache(escaped_string) if letter == "S" else STRINGS
         return _spec(conversion, "-", "s"), how

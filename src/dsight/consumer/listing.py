@@ -10,6 +10,7 @@ from __future__ import annotations
 from dsight.consumer.aggregate import DISTRIBUTIONS, bucket_values, ordered
 from dsight.consumer.format import ADDRESSES, STRINGS, compile_format, hexdump, is_text, string_text
 from dsight.errors import fail
+from dsight.source import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ def key_text(fields: Sequence[Field], key: Key) -> str:
     """The key's columns."""
     out = ""
     for field, part in zip(fields, key):
-        if isinstance(part, int):
+        if field.names is not None:
+            out += f"  {printable(field.names.get(part, '?')):50s}"  # type: ignore[arg-type]
+        elif isinstance(part, int):
             out += f" {part:{INTEGER_WIDTHS[field.size]}d}"
         elif field.kind == "b" and not is_text(part):
             out += hexdump(part)

@@ -11,7 +11,17 @@ import struct
 
 from dsight.consumer import listing
 from dsight.consumer.decode import FAULT_STRUCT, Decoder, fault, unpacker
-from dsight.consumer.format import ADDRESSES, STRINGS, Cache, Template, compile_format, hexdump, literal, raw_text
+from dsight.consumer.format import (
+    ADDRESSES,
+    STRINGS,
+    Cache,
+    Template,
+    compile_format,
+    hexdump,
+    literal,
+    named,
+    raw_text,
+)
 from dsight.errors import fail
 from dsight.record import FAULT, FAULTS
 from dsight.source import printable
@@ -283,5 +293,5 @@ class _Plan:
             return Template("%d" if quiet else f" %{listing.INTEGER_WIDTHS[field.size]}d", ((name, None),))
         if field.kind == "b":
             return Template("%s" if quiet else "  %-33s", ((name, raw_text),))
-        how = ADDRESSES if field.kind == "inet" else STRINGS
+        how = named(field) if field.kind == "n" else ADDRESSES if field.kind == "inet" else STRINGS
         return Template("%s" if quiet else "  %-33s", ((name, how),))

@@ -163,6 +163,7 @@ def _enter(low: Lowering) -> None:
         low.probe = lower_expr.look_up_probe(low)
     if unit.guard is not None:
         hit = b.label("guard")
+        low.fault_label = low.out  # what cannot be read has not happened
         lower_expr.branch(low, unit.guard, hit, low.out)
         b.start(hit)
 

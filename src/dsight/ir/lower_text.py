@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dsight.ir import lower_call, lower_expr
 from dsight.ir.ops import MapRef, Reg
-from dsight.ir.storage import NAME_SIZE, PROBE_PARTS, Storage, round8, string_size, tracemem_size
+from dsight.ir.storage import NAME_SIZE, PART_NUMBERS, Storage, round8, string_size, tracemem_size
 from dsight.lang import typed
 from dsight.lang.types import Inet, String, unqualified
 from dsight.record import BADADDR, INET_SIZE, Field
@@ -35,7 +35,7 @@ def write_tuple(
     if not fields:
         return
     start = fields[0].offset
-    if sum(f.size for f in fields if f.kind in "iu") < size - start:
+    if sum(f.size for f in fields if f.kind in "iun") < size - start:
         zero(low, pointer, base + start, size - start)
     for f, value in zip(fields, values):
         write_field(low, pointer, base + f.offset, f, value)
@@ -59,7 +59,7 @@ def write_field(low: Lowering, pointer: Reg, offset: int, f: Field, value: typed
     elif f.kind == "inet":
         inet_to(low, value, pointer, offset)
     else:
-        assert f.kind in PROBE_PARTS, f.kind
+        assert f.kind == "n", f.kind
         low.b.store(pointer, offset, 4, low.probe)
 
 
@@ -140,8 +140,8 @@ def _builtin_to(low: Lowering, e: typed.Builtin, pointer: Reg, offset: int, size
             _copy(low, pointer, offset, size, whole, 16)
         else:
             b.call("get_current_comm", lower_expr.plus_reg(low, pointer, offset), 16)
-    elif e.name in PROBE_PARTS:
-        part = PROBE_PARTS[e.name]
+    elif e.name in PART_NUMBERS:
+        part = PART_NUMBERS[e.name]
         if low.error_args is not None:
             _literal_to(low, ("dtrace", "", "", "ERROR")[part].encode(), pointer, offset, size)
         elif low.unit.names is not None:

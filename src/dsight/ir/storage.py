@@ -19,7 +19,6 @@ from dsight.ir.maps import MapSpec
 from dsight.lang import typed
 from dsight.lang.types import Inet, Int, String, Type, is_integer, is_pointer, unqualified
 from dsight.record import AggLayout, Field, RecordLayout
-from dsight.source import Span
 
 # Offsets in the globals map.
 STATE = 0  # u64: one of the following
@@ -61,17 +60,17 @@ def round8(n: int) -> int:
     return (n + 7) & ~7
 
 
-def field_size(t: Type, options: Options) -> tuple[str, int] | None:
-    """The kind and size (record.Field) of a value of a type; None where it is not a value."""
+def field_of(t: Type, options: Options) -> Field | None:
+    """The field (not placed yet) of a value of a type; None where it is not a value."""
     u = unqualified(t)
     if isinstance(u, Inet):
-        return "inet", record.INET_SIZE
+        return Field("inet", 0, record.INET_SIZE)
     if isinstance(u, String):
-        return "s", string_size(u, options)
+        return Field("s", 0, string_size(u, options))
     if is_integer(u):
-        return ("i" if u.signed else "u"), u.size  # type: ignore[attr-defined]
+        return Field("i" if int_signed(u) else "u", 0, u.size)
     if is_pointer(u):
-        return "u", 8
+        return Field("u", 0, 8)
     return None
 
 
@@ -80,30 +79,58 @@ def string_size(t: String, options: Options) -> int:
     return t.limit if 0 < t.limit < options.strsize else options.strsize
 
 
-def lay_fields(types: list[tuple[str, int]], start: int) -> tuple[tuple[Field, ...], int]:
-    """Place (kind, size) values one after the other from `start`, each aligned for C-like
-    reading; the fields, and the end rounded up to 8."""
-    fields = []
+def lay_fields(fields: list[Field], start: int) -> tuple[tuple[Field, ...], int]:
+    """Place fields one after the other from `start`, each aligned for reading; and the end
+    rounded up to 8."""
+    placed = []
     at = start
-    for kind, size in types:
-        align = size if kind in "iu" or kind.startswith("probe") else 4 if kind == "inet" else 1
+    for f in fields:
+        align = f.size if f.kind in "iun" else 4 if f.kind == "inet" else 1
         at = (at + align - 1) & -align
-        fields.append(Field(kind, at, size))
-        at += size
-    return tuple(fields), round8(at)
+        placed.append(f.replace(offset=at))
+        at += f.size
+    return tuple(placed), round8(at)
 
 
-PROBE_PARTS = {"probeprov": 0, "probemod": 1, "probefunc": 2, "probename": 3}
+PROBE_PARTS = {"probeprov": "provider", "probemod": "module", "probefunc": "function", "probename": "name"}
+PART_NUMBERS = {name: i for i, name in enumerate(PROBE_PARTS)}  # in the map probe_names
 
 
-def value_kind(e: typed.TExpr, options: Options) -> tuple[str, int]:
-    """Kind and size of the field that a recorded expression needs."""
+def value_field(e: typed.TExpr, script: typed.Script, options: Options) -> Field:
+    """The field that a recorded expression needs."""
     if isinstance(e, typed.Builtin) and e.name in PROBE_PARTS:
-        return e.name, 4  # the probe's id: the consumer knows the name
-    found = field_size(e.type, options)
+        return name_field(e.name, script)
+    found = field_of(e.type, options)
     if found is None:
         raise fail("D_UNKNOWN", f"recording a value of type '{e.type}' is not supported yet", e.span)
     return found
+
+
+def name_field(builtin: str, script: typed.Script) -> Field:
+    """A part of the probe's name: its id is recorded, the consumer knows the text."""
+    part = PROBE_PARTS[builtin]
+    return Field("n", 0, 4, {p.id: str(getattr(p, part)) for c in script.clauses for p in c.probes})
+
+
+def key_names(script: typed.Script) -> dict[tuple[int, int], str]:
+    """Which parts of aggregations' keys are always one part of the probe's name:
+    (aggregation id, position) -> built-in variable."""
+    found: dict[tuple[int, int], str] = {}
+
+    def walk(body: tuple[typed.TStmt, ...]) -> None:
+        for stmt in body:
+            if isinstance(stmt, typed.If):
+                walk(stmt.then)
+                walk(stmt.other)
+            elif isinstance(stmt, typed.AggStmt):
+                for i, key in enumerate(stmt.keys):
+                    name = key.name if isinstance(key, typed.Builtin) and key.name in PROBE_PARTS else ""
+                    if found.setdefault((stmt.agg.id, i), name) != name:
+                        found[stmt.agg.id, i] = ""
+
+    for clause in script.clauses:
+        walk(clause.body)
+    return {where: name for where, name in found.items() if name}
 
 
 class Storage:
@@ -111,6 +138,7 @@ class Storage:
 
     def __init__(self, script: typed.Script, options: Options) -> None:
         self.options = options
+        self._script = script
         self.maps: dict[str, MapSpec] = {}
         self.globals: dict[typed.Variable, int] = {}
         self._constants = bytearray(8)
@@ -125,8 +153,9 @@ class Storage:
                 self.globals[var] = at
                 at += variable_size(var, options)
         self.globals_size = round8(at)
-        self.aggs = tuple(self._lay_aggregation(agg) for agg in script.aggregations)
-        self.layouts = tuple(lay_clause(clause, options) for clause in script.clauses)
+        named = key_names(script) if script.aggregations else {}
+        self.aggs = tuple(self._lay_aggregation(agg, named) for agg in script.aggregations)
+        self.layouts = tuple(lay_clause(clause, script, options) for clause in script.clauses)
 
     def _add_variable_map(self, var: typed.Variable) -> None:
         size = variable_size(var, self.options)
@@ -143,19 +172,22 @@ class Storage:
     def key_layout(self, var: typed.Variable) -> tuple[tuple[Field, ...], int]:
         """Fields of the tuple in the key (the thread's id before them for self->), and the key's size."""
         start = 8 if var.scope == "self" else 0
-        kinds = [self.key_kind(t) for t in var.keys or ()]
-        return lay_fields(kinds, start)
+        return lay_fields([self._key_field(t) for t in var.keys or ()], start)
 
-    def key_kind(self, t: Type, span: Span | None = None) -> tuple[str, int]:
-        found = field_size(t, self.options)
+    def _key_field(self, t: Type) -> Field:
+        found = field_of(t, self.options)
         if found is None:
-            raise fail("D_KEY_TYPE", f"a key of type '{t}' is not supported yet", span)
+            raise fail("D_KEY_TYPE", f"a key of type '{t}' is not supported yet")
         return found
 
-    def _lay_aggregation(self, agg: typed.Aggregation) -> AggLayout:
+    def _lay_aggregation(self, agg: typed.Aggregation, named: dict[tuple[int, int], str]) -> AggLayout:
         if agg.func not in SUPPORTED_AGGS:
             raise fail("D_AGG_FUNC", f"the aggregating function {agg.func}() is not supported yet")
-        fields, key_size = lay_fields([self.key_kind(t) for t in agg.keys], 0)
+        keys = [
+            name_field(named[agg.id, i], self._script) if (agg.id, i) in named else self._key_field(t)
+            for i, t in enumerate(agg.keys)
+        ]
+        fields, key_size = lay_fields(keys, 0)
         words = {"count": 1, "sum": 1, "min": 2, "max": 2, "avg": 2, "quantize": 128}.get(agg.func, 0)
         if agg.func == "lquantize":
             base, limit, step = agg.params
@@ -205,11 +237,11 @@ def variable_size(var: typed.Variable, options: Options) -> int:
     raise fail("D_UNKNOWN", f"a variable of type '{var.type}' ({var.name}) is not supported yet")
 
 
-def lay_clause(clause: typed.Clause, options: Options) -> RecordLayout | None:
+def lay_clause(clause: typed.Clause, script: typed.Script, options: Options) -> RecordLayout | None:
     """The record of a clause; None if it records nothing."""
     from dsight.record import Action
 
-    kinds: list[tuple[str, int]] = []
+    found: list[Field] = []
     actions: list[Action] = []
     conditional = 0
 
@@ -220,13 +252,13 @@ def lay_clause(clause: typed.Clause, options: Options) -> RecordLayout | None:
                 walk(stmt.then, True)
                 walk(stmt.other, True)
             elif isinstance(stmt, typed.ActionStmt):
-                first = len(kinds)
-                kinds.extend(action_kinds(stmt, options))
+                first = len(found)
+                found.extend(action_fields(stmt, script, options))
                 bit = -1
                 if in_if:
                     bit = conditional
                     conditional += 1
-                actions.append(Action(stmt.name, tuple(range(first, len(kinds))), stmt.text, stmt.aggs, bit))
+                actions.append(Action(stmt.name, tuple(range(first, len(found))), stmt.text, stmt.aggs, bit))
 
     walk(clause.body, False)
     if not actions and not clause.default:
@@ -234,15 +266,15 @@ def lay_clause(clause: typed.Clause, options: Options) -> RecordLayout | None:
     if conditional > 64:
         raise fail("D_UNKNOWN", "more than 64 actions under if in one clause are not supported yet", clause.span)
     start = record.HEADER_SIZE + (8 if conditional else 0)
-    fields, size = lay_fields(kinds, start)
+    fields, size = lay_fields(found, start)
     return RecordLayout(clause.index, size, fields, tuple(actions), record.HEADER_SIZE if conditional else -1)
 
 
-def action_kinds(stmt: typed.ActionStmt, options: Options) -> list[tuple[str, int]]:
-    """Kinds and sizes of the fields one action records."""
+def action_fields(stmt: typed.ActionStmt, script: typed.Script, options: Options) -> list[Field]:
+    """The fields (not placed yet) one action records."""
     if stmt.name == "tracemem":
-        return [("b", tracemem_size(stmt))]
-    return [value_kind(e, options) for e in stmt.args]
+        return [Field("b", 0, tracemem_size(stmt))]
+    return [value_field(e, script, options) for e in stmt.args]
 
 
 def tracemem_size(stmt: typed.ActionStmt) -> int:

@@ -1,16 +1,16 @@
 """tcp: connections being made, refused, accepted.
 
-probe                stands on            fires when                                      arguments see (dlib/tcp.d)
-connect-request      inet_sock_set_state  CLOSE -> SYN_SENT                               struct tcp_syn_sent
-connect-established  inet_sock_set_state  SYN_SENT -> ESTABLISHED, or SYN_RECV -> it on   struct tcp_synack_received
-                                          a socket that belongs to a process (self-connect)
-connect-refused      tcp_receive_reset    in SYN_SENT                                     struct tcp_reset_received
-accept-established   inet_sock_set_state  SYN_RECV -> ESTABLISHED, no process has it yet  struct tcp_ack_received
-accept-refused       tcp_send_reset       for a SYN, by no socket                         struct tcp_reset_sent
-state-change         inet_sock_set_state  always                                          struct tcp_state_change
+probe                stands on            fires when
+connect-request      inet_sock_set_state  CLOSE -> SYN_SENT
+connect-established  inet_sock_set_state  SYN_SENT -> ESTABLISHED, or SYN_RECV -> ESTABLISHED on a socket
+                                          that belongs to a process (self-connect)
+connect-refused      tcp_receive_reset    in SYN_SENT
+accept-established   inet_sock_set_state  SYN_RECV -> ESTABLISHED, no process has the socket yet
+accept-refused       tcp_send_reset       for a SYN, by no socket
+state-change         inet_sock_set_state  always
 
 The arguments are views of one kernel object: D structs of dlib/tcp.d that wrap struct sock or
-struct sk_buff, so that a translator for each says what the segment's header is.
+struct sk_buff, with a translator for each that says what the segment's header is.
 Works without kprobes; costs other traffic nothing.
 """
 
@@ -33,12 +33,12 @@ _STATE = ("inet_sock_set_state", ("struct sock *", "int", "int"))
 _OURS = "args[0]->sk_protocol == 6"  # IPPROTO_TCP: SCTP, DCCP and MPTCP change states there too
 _ACCEPTED = "args[0]->sk_socket == 0 || ((struct tcp_sock *)args[0])->fastopen_rsk != 0"
 
-# name: (tracepoint, its arguments), guard, view, index of the viewed argument
+# name: (tracepoint, its arguments), guard, the view whose translators give the segment, index of the viewed argument
 _PROBES: dict[str, tuple[tuple[str, tuple[str, ...]], str, str, int]] = {
     "accept-established": (
         _STATE,
         f"args[2] == {_ESTABLISHED} && args[1] == {_SYN_RECV} && {_OURS} && ({_ACCEPTED})",
-        "tcp_ack_received",
+        "tcp_segment_received",
         0,
     ),
     "accept-refused": (
@@ -52,22 +52,22 @@ _PROBES: dict[str, tuple[tuple[str, tuple[str, ...]], str, str, int]] = {
         _STATE,
         f"args[2] == {_ESTABLISHED} && {_OURS} && "
         f"(args[1] == {_SYN_SENT} || (args[1] == {_SYN_RECV} && !({_ACCEPTED})))",
-        "tcp_synack_received",
+        "tcp_segment_received",
         0,
     ),
     "connect-refused": (
         ("tcp_receive_reset", ("struct sock *",)),
         f"args[0]->__sk_common.skc_state == {_SYN_SENT}",
-        "tcp_reset_received",
+        "tcp_segment_received",
         0,
     ),
     "connect-request": (
         _STATE,
         f"args[2] == {_SYN_SENT} && args[1] == {_CLOSE} && {_OURS}",
-        "tcp_syn_sent",
+        "tcp_segment_sent",
         0,
     ),
-    "state-change": (_STATE, _OURS, "tcp_state_change", 0),
+    "state-change": (_STATE, _OURS, "", 0),
 }
 _ALL = [
     Probe(BASE + i, "tcp", MODULE, tracepoint[0], name) for i, (name, (tracepoint, *_)) in enumerate(_PROBES.items())
@@ -82,22 +82,23 @@ class Tcp:
 
     def args(self, probe: Probe) -> tuple[ArgType, ...] | None:
         _, _, view, at = _PROBES[probe.name]
-        native = f"struct {view} *"
+        segment = f"struct {view} *"
+        sock = segment if probe.name == "accept-refused" else "struct tcp_socket *"
         if probe.name == "state-change":
             return (
                 ArgType("void *", at),
-                ArgType(native, at, "csinfo_t *"),
+                ArgType(sock, at, "csinfo_t *"),
                 ArgType("void *", at),
-                ArgType(native, at, "tcpsinfo_t *"),
+                ArgType(sock, at, "tcpsinfo_t *"),
                 ArgType("void *", at),
-                ArgType("int", 1, "tcplsinfo_t *"),
+                ArgType("struct tcp_state *", 1, "tcplsinfo_t *"),
             )
         return (
-            ArgType(native, at, "pktinfo_t *"),
-            ArgType(native, at, "csinfo_t *"),
-            ArgType(native, at, "ipinfo_t *"),
-            ArgType(native, at, "tcpsinfo_t *"),
-            ArgType(native, at, "tcpinfo_t *"),
+            ArgType(sock, at, "pktinfo_t *"),
+            ArgType(sock, at, "csinfo_t *"),
+            ArgType(segment, at, "ipinfo_t *"),
+            ArgType("struct tcp_no_socket *" if sock == segment else sock, at, "tcpsinfo_t *"),
+            ArgType(segment, at, "tcpinfo_t *"),
         )
 
     def plan(self, probes: tuple[Probe, ...]) -> list[AttachPlan]:
