@@ -1,57 +1,80 @@
-"""Writes docs/ir.md from the tables of dsight.ir.ops:  .venv/bin/python tools/ir_doc.py
+"""Renews the tables of docs/ir.md from dsight.ir.ops:  .venv/bin/python tools/ir_doc.py
 
-tests/pure/test_docs.py fails when the page is not what this makes of the tables.
+The prose around them is written by hand, there.  tests/pure/test_docs.py fails where the
+tables are not what this makes of them.
 """
 
 from pathlib import Path
 
-from dsight.ir.ops import CONDITIONS, HELPERS, OPS, TERMINATORS
+from dsight.ir.ops import CONDITIONS, HELPERS, OPS
+from dsight.ir.verify import HELPER_ARGS, KINDS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "ir.md"
 
-KINDS = {
-    "v": "value", "r": "reg", "n": "n", "o": "offset", "z": "size", "b": "bits", "s": "slot", "m": "map",
-    "h": "helper", "c": "CONDITION", "l": "block", "*": "...",
-}  # fmt: skip
 
-HEAD = """\
-# The IR
+def form(op: str) -> str:
+    """How the operation looks in text, its operands named as its meaning names them."""
+    has_result, kinds, _ = OPS[op]
+    names = {
+        "c": "CONDITION",
+        "s": "NAME",
+        "m": "MAP",
+        "h": "HELPER",
+        "*": "ARGUMENT...",
+        "b": "bits",
+        "z": "z",
+        "n": "n",
+    }
+    values = iter("ab")
+    labels = iter(("then", "else") if kinds.count("l") > 1 else ("label",))
+    text, previous = op, ""
+    for kind in kinds:
+        if kind == "o":
+            text += "+o"
+        else:
+            name = next(values) if kind in "vr" else next(labels) if kind == "l" else names[kind]
+            mark = " -> " if kind == "l" and previous not in ("", "l") else " " if previous in ("", "c") else ", "
+            text += mark + name
+        previous = kind
+    return "%r = " + text if has_result else text
 
-<!-- made by tools/ir_doc.py from src/dsight/ir/ops.py: edit there -->
 
-What stands between the typed tree and eBPF. A function is a list of basic blocks over virtual
-registers `%0`, `%1`, ..., in an order in which every jump goes forward: D has no loops. A register
-may be set in several blocks, and is never read on a path that has not set it. All values are 64
-bits wide. `dtrace --dump ir -e` prints it, `ir.text.parse` reads it back equal, `ir.verify` checks
-the rules, and `ir.interp` is its living definition.
+def operations() -> str:
+    rows = ["| operation | meaning |", "|---|---|"]
+    for op, (_, _, meaning) in OPS.items():
+        rows.append(f"| `{form(op)}` | {meaning.replace('|', chr(92) + '|').replace('*', chr(92) + '*')} |")
+    return "\n".join(rows)
 
-A *value* is a register or an integer; a *reg* is a register; the size of a memory access is 1, 2, 4 or 8 bytes;
-*bits* are 8, 16, 32 (or 64). Operations marked \\* become several instructions, with loops of their
-own where they need some.
 
-| operation | operands | meaning |
-|---|---|---|
-"""
+def conditions() -> str:
+    rows = ["| condition | its negation |", "|---|---|"]
+    return "\n".join([*rows, *[f"| `{condition}` | `{negation}` |" for condition, negation in CONDITIONS.items()]])
+
+
+def kinds() -> str:
+    rows = ["| kind | operand |", "|---|---|"]
+    return "\n".join([*rows, *[f"| {kind} | {meaning} |" for kind, meaning in KINDS.items()]])
+
+
+def helpers() -> str:
+    rows = ["| helper | number | arguments |", "|---|---|---|"]
+    by_number = sorted(HELPERS.items(), key=lambda item: item[1])
+    return "\n".join([*rows, *[f"| `{name}` | {number} | {HELPER_ARGS[name]} |" for name, number in by_number]])
+
+
+TABLES = {"operations": operations, "conditions": conditions, "kinds": kinds, "helpers": helpers}
 
 
 def page() -> str:
-    rows = []
-    for name, (result, operands, meaning) in OPS.items():
-        star = "\\*" if meaning.startswith("* ") else ""
-        written = " ".join(KINDS[kind] for kind in operands)
-        shown = ("%d = " if result else "") + name
-        meaning = meaning.removeprefix("* ").replace("|", "\\|")
-        rows.append(f"| `{shown}`{star} | {written} | {meaning} |\n")
-    ends = ", ".join(f"`{name}`" for name in sorted(TERMINATORS))
-    conditions = ", ".join(f"`{name}`" for name in CONDITIONS)
-    helpers = ", ".join(f"`{name}`" for name in HELPERS)
-    return (
-        HEAD
-        + "".join(rows)
-        + f"\nA block ends with one of {ends}.\n"
-        + f"\nConditions: {conditions}; `u` unsigned, `s` signed.\n"
-        + f"\nHelpers that `call` may name: {helpers}.\n"
-    )
+    """The page with its tables, which stand between `<!-- NAME -->` and `<!-- end -->`, made anew."""
+    text = PAGE.read_text()
+    for name, table in TABLES.items():
+        before, start, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition("<!-- end -->")
+        if not start or not end:
+            raise SystemExit(f"{PAGE} has no place for the table of {name}")
+        text = before + start + table() + "\n" + end + after
+    return text
 
 
 if __name__ == "__main__":
