@@ -243,12 +243,14 @@ def _scan(live: _Intervals, blocks: tuple[Block, ...]) -> list[int]:
                     release(arg.reg)
             v = instr.dst
             if v >= 0 and places[v] is None and reads[v]:
+                # Before 5.11 the verifier forgets what a spilled record pointer is
+                # (744ea4e3885e, "bpf: support PTR_TO_MEM{,_OR_NULL} register spilling").
                 if instr.op == "call":
                     near = 0
                     if instr.args[0] == "ringbuf_reserve":
-                        # Before 5.11 the verifier forgets what a spilled record pointer is
-                        # (744ea4e3885e, "bpf: support PTR_TO_MEM{,_OR_NULL} register spilling").
                         pinned.add(v)
+                elif pinned and instr.op in ("mov", "add") and instr.args[0] in pinned:
+                    pinned.add(v)
                 choose(v, before, near)
             busy_at.append(before | used)
             if v >= 0 and last[v] == at:

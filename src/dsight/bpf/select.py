@@ -185,6 +185,8 @@ def _signed_division(e: Emitter, instr: Instr) -> None:
     a, b = instr.args
     op = bpf.DIV if instr.op == "sdiv" else bpf.MOD
     t, u = e.spare()[:2]
+    if e.target(instr) not in [e.places[arg] for arg in (a, b) if type(arg) is Reg]:
+        t = e.target(instr)
     e.put(t, a)
     _negate_if_negative(e, t, t)
     n = e.imm(b)

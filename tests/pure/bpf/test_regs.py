@@ -1,0 +1,169 @@
+"""Register allocation: what must hold of any function, and what is won in simple ones."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from dsight.bpf.regs import CLOBBERS, STACK, Allocation, allocate
+from dsight.errors import CompileError
+from dsight.ir.build import Builder
+from dsight.ir.ops import Bounded, Function, MapRef, Reg
+from dsight.ir.text import parse
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "ir"))
+from genfunctions import random_function
+
+
+def mentions(function: Function) -> tuple[dict[int, list[int]], list[int]]:
+    """Positions at which each register is set or read, and those of clobbering instructions."""
+    found: dict[int, list[int]] = {}
+    clobbers = []
+    instrs = [i for block in function.blocks for i in block.instrs]
+    for at, instr in enumerate(instrs):
+        regs = [arg.reg if type(arg) is Bounded else arg for arg in instr.args]
+        for reg in [*regs, instr.dst]:
+            if type(reg) is Reg and reg >= 0:
+                found.setdefault(reg, []).append(at)
+        if instr.op in CLOBBERS:
+            clobbers.append(at)
+    return found, clobbers
+
+
+def check(function: Function) -> Allocation:
+    allocation = allocate(function, function.blocks)
+    found, clobbers = mentions(function)
+    held = {v: p for v, p in enumerate(allocation.places[:-1]) if type(p) is int}
+    for v, place in held.items():
+        first, last = found[v][0], found[v][-1]
+        if any(first < at < last for at in clobbers):
+            assert place not in range(6), f"%{v} is lost in r{place}"
+        if place < 0:
+            assert place % 8 == 0 and place >= -STACK
+        for w, other in held.items():
+            if v < w and place == other:
+                assert last <= found[w][0] or found[w][-1] <= first, f"%{v} and %{w} are both in {place}"
+    for busy in allocation.busy:
+        assert (busy & 0x3F).bit_count() <= 4
+    return allocation
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_two_live_registers_share_a_place(seed: int) -> None:
+    rng = Random(seed)
+    check(random_function(rng, rng.choice((5, 30, 60))))
+
+
+def places(text: str) -> list[object]:
+    return list(check(parse(text)).places)
+
+
+def test_result_and_arguments_stay_where_calls_have_them() -> None:
+    assert places(
+        """function f(slots, regs 3) {
+        entry:
+          %0 = call ktime_get_ns
+          %1 = add %0, 1
+          %2 = call send_signal, %1
+          ret %2
+        }"""
+    )[:3] == [0, 1, 0]
+
+
+def test_what_is_made_again_has_no_place() -> None:
+    got = places(
+        """function f(slots a:4 b:16, regs 6) {
+        entry:
+          %0 = slot a
+          %1 = slot b
+          %2 = mov 7
+          %3 = value globals+8
+          %4 = call map_lookup_elem, map(t), %0
+          %5 = load %3+0, 8
+          store %3+0, 8, %5
+          store %1+0, 8, %2
+          ret 0
+        }"""
+    )
+    assert got[:4] == [("fp", -8), ("fp", -24), ("imm", 7), ("value", "globals", 8)]
+    assert got[4] is None  # never read
+
+
+def test_context_is_one_interval() -> None:
+    got = places(
+        """function f(slots, regs 5) {
+        entry:
+          %0 = ctx
+          %1 = load %0+0, 8
+          %2 = call ktime_get_ns
+          %3 = ctx
+          %4 = load %3+8, 8
+          ret %4
+        }"""
+    )
+    assert got[0] == got[3] == got[-1] == 6
+
+
+def test_context_stays_in_r1() -> None:
+    assert places("function f(slots, regs 2) {\nentry:\n  %0 = ctx\n  %1 = load %0+0, 8\n  ret %1\n}")[0] == 1
+
+
+def pressure(values: int, slot: int = 8) -> Function:
+    """So many values that live across calls."""
+    b = Builder("pressure")
+    b.slot("s", slot)
+    made = [b.call("ktime_get_ns") for _ in range(values)]
+    total = b.const(0)
+    for value in made:
+        total = b.emit("add", total, value)
+    b.ret(total)
+    return b.finish()
+
+
+def test_spills() -> None:
+    got = check(pressure(40)).places
+    assert sum(type(place) is int and place < 0 for place in got) == 35  # r6-r9, and the last in r0
+    assert min(place for place in got if type(place) is int) == -8 - 8 * 35
+
+
+def test_spill_slots_are_used_again() -> None:
+    b = Builder("twice")
+    for _ in range(2):
+        made = [b.call("ktime_get_ns") for _ in range(30)]
+        for value in made:
+            b.call("send_signal", value)
+    b.ret(0)
+    got = check(b.finish()).places
+    assert min(place for place in got if type(place) is int) >= -8 * 30
+
+
+def test_full_stack_is_an_error_for_the_user() -> None:
+    with pytest.raises(CompileError, match="bytes of kernel stack, and there are 512"):
+        allocate(pressure(40, 480), pressure(40, 480).blocks)
+
+
+def test_records_are_not_spilled() -> None:
+    """Verifiers before 5.11 forget what a spilled record pointer is."""
+    b = Builder("record")
+    made = [b.call("ktime_get_ns") for _ in range(10)]
+    record = b.call("ringbuf_reserve", MapRef("ring"), 64, 0)
+    no, yes = b.label("no"), b.label("yes")
+    b.br("eq", record, 0, no, yes)
+    b.start(yes)
+    for n in range(6):
+        b.call("ktime_get_ns")
+        for value in made:
+            b.store(record, 8 * n, 8, value)
+    inside = b.emit("add", record, 8)
+    b.call("get_current_comm", inside, 16)
+    for value in made:
+        b.store(inside, 8, 8, value)
+    b.call("ringbuf_submit", record, 0)
+    b.ret(0)
+    b.start(no)
+    b.ret(0)
+    got = check(b.finish()).places
+    assert got[record] in range(6, 10) and got[inside] in range(6, 10)
