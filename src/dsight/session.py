@@ -133,7 +133,7 @@ class Session:
         self._epoll.register(fd, select.EPOLLIN)
 
     def unwatch(self, fd: int) -> None:
-        if self._watched.pop(fd, None) is not None:
+        if self._watched.pop(fd, None) is not None and not self._epoll.closed:
             self._epoll.unregister(fd)
 
     def wait(self, timeout: float = STATUS) -> None:

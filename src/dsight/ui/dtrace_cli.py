@@ -178,6 +178,19 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except Exception as e:
+        return _internal_error(e)
+
+
+def _internal_error(error: Exception) -> int:
+    """A bug in dsight: one line and what to do, the traceback only where it is asked for."""
+    if os.environ.get("DSIGHT_DEBUG"):
+        raise error
+    _complain(
+        f"internal error: {type(error).__name__}: {printable(str(error))}",
+        "this is a bug in dsight: please report it with the script and what DSIGHT_DEBUG=1 shows",
+    )
+    return 1
 
 
 def _complain(message: str, hint: str | None = None) -> None:
