@@ -208,11 +208,11 @@ def test_time_grows_linearly() -> None:
     def seconds(length: int) -> float:
         function, best = far(length), 9.0
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.process_time()
             compile_function(function, "raw_tp")
-            best = min(best, time.perf_counter() - start)
+            best = min(best, time.process_time() - start)
         return best
 
     small, large = seconds(1250), seconds(10000)  # 2 IR instructions each
     assert large < 0.7
-    assert large < 8 * small * 3
+    assert large < 8 * small * 4
