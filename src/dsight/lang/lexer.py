@@ -269,8 +269,8 @@ def _is_description(text: str, chunk: re.Match[str], is_type: Callable[[str], bo
     word = _word(what)
     if word is None:
         return True
-    if word.group() in KEYWORDS and word.end() == len(what):
-        return False
+    if word.group() in KEYWORDS and (word.end() == len(what) or text[chunk.end() : chunk.end() + 1] == ">"):
+        return False  # with `>`: self->x
     if _bare_type(what) is None:
         return True
     if word.group() in DECLARATION_WORDS:
@@ -284,7 +284,11 @@ def _is_description(text: str, chunk: re.Match[str], is_type: Callable[[str], bo
     if following is None:
         return not (known and text[skip.end() : skip.end() + 1] == "(")
     # two words in a row: a declaration, unless the second is clearly a description itself
-    return ":" in following.group()
+    if ":" in following.group() or following.group()[0] != "*" and _word(following.group()) is None:
+        return True
+    skip = _skip(text, following.end())
+    assert skip is not None
+    return text[skip.end() : skip.end() + 1] in ("{", "/")
 
 
 def _closes(text: str, pos: int) -> bool:

@@ -39,6 +39,14 @@ class DeclParser(ExprParser):
             return self.known_type(tok.text)
         return kind in _STARTS_TYPE or (kind == "SYMBOL" and self.known_type(tok.text))
 
+    def need_type(self, where: str) -> None:
+        """Fail unless a type starts here."""
+        if self.at_type():
+            return
+        if self.tok.kind == "IDENT":
+            self.fail(f"unknown type `{self.tok.text}`", tag="D_TYPE_ERR", found=False)
+        self.fail(f"expected a type {where}")
+
     def type_name(self) -> ast.TypeName:
         """type-name: specifiers abstract-declarator"""
         outer = self.size_height
@@ -230,8 +238,7 @@ class DeclParser(ExprParser):
         if self.at_type():
             keys = [self.type_name()]
             while self.accept(","):
-                if not self.at_type():
-                    self.fail("expected the type of a key")
+                self.need_type("for the key")
                 keys.append(self.type_name())
         elif self.tok.kind != "]":
             size = self.conditional()
@@ -301,6 +308,8 @@ class DeclParser(ExprParser):
                 hint="assign it in a clause, BEGIN { x = 1; }, or define a constant: inline int X = 1;",
                 found=False,
             )
+        if self.tok.kind == "{":
+            self.fail("expected `;` after the declaration", hint="D has no functions: use inline, or clauses")
         if self.tok.kind == ":" and previous.kind == "IDENT":
             self.fail("expected `;` after the declaration", hint="only members of a struct have a width in bits")
         self.fail("expected `;` after the declaration", self.after_previous(), found=False)

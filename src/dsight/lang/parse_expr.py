@@ -46,6 +46,9 @@ _NOT_IN_D = {
     **dict.fromkeys(("break", "continue"), "D has no loops to leave: use if/else or a predicate"),
     "goto": "D has no jumps: use if/else or several clauses",
 }
+_NO_NAMES = frozenset(
+    ("counter", "import", "probe", "provider", "translator", "inline", "auto", "register", "restrict")
+)
 
 
 class Cursor:
@@ -108,6 +111,8 @@ class Cursor:
             message += f", found {describe(at)}"
         if hint is None and at.kind in _NOT_IN_D:
             hint = _NOT_IN_D[at.kind]
+        elif hint is None and at.kind in _NO_NAMES:
+            hint = f"`{at.kind}` is a reserved word: choose another name"
         raise fail(tag, message, at.span, hint)
 
     def enter(self) -> None:
@@ -130,8 +135,6 @@ class Cursor:
 def describe(tok: Token) -> str:
     if tok.kind == "EOF":
         return "the end of the script"
-    if tok.kind in KEYWORDS:
-        return f"the reserved word `{tok.text}`"
     text = tok.text.split("\n")[0]
     if len(text) > 40:
         text = text[:37] + "..."
@@ -146,6 +149,7 @@ class ExprParser(Cursor):
     if TYPE_CHECKING:
 
         def at_type(self, ahead: int = 0) -> bool: ...
+        def need_type(self, where: str) -> None: ...
         def type_name(self) -> ast.TypeName: ...  # leaves self.height at that of the sizes inside
 
     def expression(self) -> ast.Expr:
@@ -343,6 +347,8 @@ class ExprParser(Cursor):
         hint = None
         if kind == "EPRED":
             hint = "a predicate is /expression/"
+        elif kind == "/":
+            hint = "a clause has one predicate, /expression/: join conditions with &&"
         elif kind == "=":
             hint = "equality is `==`"
         self.fail("expected an expression", hint=hint)
@@ -358,7 +364,7 @@ class ExprParser(Cursor):
                 self.fail(f"unknown type `{name.text}`", name, tag="D_TYPE_ERR", found=False)
         expr = self.expression()
         self.close(opening, ")", "after the expression")
-        if isinstance(expr, ast.Ident) and self.tok.kind in ("IDENT", "INT", "STR", "self", "this", "SYMBOL"):
+        if isinstance(expr, ast.Ident) and self.tok.kind in ("IDENT", "INT", "STR", "self", "this", "SYMBOL", "("):
             self.fail(f"unknown type `{expr.name}` in a cast", name, tag="D_TYPE_ERR", found=False)
         return expr
 
@@ -425,8 +431,7 @@ class ExprParser(Cursor):
         """offsetof: "offsetof" "(" type-name "," name ("." name)* ")" """
         start = self.advance().start
         opening = self.expect("(", "after offsetof")
-        if not self.at_type():
-            self.fail("expected a type as the first argument of offsetof")
+        self.need_type("as the first argument of offsetof")
         of = self.type_name()
         self.expect(",", "after the type of offsetof")
         members = [self.member_name("in offsetof")]
@@ -440,8 +445,7 @@ class ExprParser(Cursor):
         """xlate: "xlate" "<" type-name ">" "(" expression ")" """
         start = self.advance().start
         self.expect("<", "after xlate", "xlate<type>(expression)")
-        if not self.at_type():
-            self.fail("expected a type between `<` and `>` of xlate")
+        self.need_type("between `<` and `>` of xlate")
         to = self.type_name()
         height = self.height
         self.expect(">", "after the type of xlate", "xlate<type>(expression)")

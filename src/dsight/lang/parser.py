@@ -113,6 +113,8 @@ class Parser(DeclParser):
         """clause: probe ("," probe)* ["/" expression "/"] ["{" statement* "}" | ";"]"""
         start = self.tok.start
         first = self.tok
+        if first.text.endswith(("++", "--")) and ":" not in first.text:
+            self._statement_outside()
         probes = [self.probe()]
         while self.accept(","):
             if self.tok.kind != "PROBE":
@@ -135,10 +137,10 @@ class Parser(DeclParser):
         if ":" not in first.text and (tok.kind == "(" or tok.kind == "=" or tok.kind in _ASSIGNS or tok.kind == "->"):
             self._statement_outside(first)
         hint = None
-        if tok.kind == "PROBE":
-            hint = "several descriptions of one clause are separated by commas"
-        elif tok.kind == "IDENT" and self.peek().kind == "(":
+        if tok.kind == "IDENT" and self.peek().kind == "(":
             hint = "the statements of a clause stand in braces: { ... }"
+        elif tok.kind == "IDENT":
+            hint = "several descriptions of one clause are separated by commas"
         elif tok.kind in (":", "::"):
             hint = "no spaces inside a probe description"
         self.fail("expected `{` or a predicate after the probe description", hint=hint)
@@ -215,7 +217,7 @@ class Parser(DeclParser):
                 self.fail(
                     "a declaration inside a clause",
                     found=False,
-                    hint="variables need none, or declare them outside: this int x;",
+                    hint="variables need no declaration; one may stand outside the clauses: this int x;",
                 )
             stmt = ast.ExprStmt(tok.span, self.expression())
         self._end_of_statement()
@@ -250,6 +252,8 @@ class Parser(DeclParser):
             self.fail(f"`{tok.kind}` without its `{'(' if tok.kind == ')' else '['}`", found=False)
         if tok.kind == "EOF":
             self.fail("expected `;` or `}` after the statement")
+        if tok.kind == "{":
+            self.fail("expected `;` before `{`", found=False, hint="is the `}` of the clause before it missing?")
         previous = self.tokens[self.pos - 1]
         if previous.kind == "IDENT" and tok.kind in ("IDENT", "STR", "INT", "self", "this"):
             self.fail(f"expected `;` or an operator after {describe(previous)}")

@@ -258,7 +258,7 @@ _WRITE: dict[type, Callable[[Any], tuple[int, str]]] = {
     ast.Cond: lambda e: (2, f"{_operand(e.test, 3)} ? {_operand(e.then, 0)} : {_operand(e.other, 2)}"),
     ast.Comma: lambda e: (0, f"{_operand(e.left, 0)}, {_operand(e.right, 1)}"),
     ast.Cast: lambda e: (14, f"({type_text(e.type)}){_operand(e.operand, 14)}"),
-    ast.SizeofType: lambda e: (15, f"sizeof({type_text(e.type)})"),
+    ast.SizeofType: lambda e: (14, f"sizeof({type_text(e.type)})"),
     ast.SizeofExpr: lambda e: (14, f"sizeof ({_operand(e.operand, 0)})"),
     ast.Offsetof: lambda e: (15, f"offsetof({type_text(e.type)}, {'.'.join(e.member)})"),
     ast.Stringof: lambda e: (14, f"stringof ({_operand(e.operand, 0)})"),
