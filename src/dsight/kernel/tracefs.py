@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 
 from dsight.errors import FeatureError
 from dsight.kernel import sys
@@ -136,14 +135,16 @@ def _detached() -> int:
         os.close(mount)
 
 
-_FIELD = re.compile(r"^\s*field:([^;]*);\s*offset:(\d+);\s*size:(\d+);(?:\s*signed:(\d+);)?", re.M)
-_FUNCTION_POINTER = re.compile(r"^(.*\(\*\s*)(\w+)(\s*\).*)$")
+_FIELD = r"^\s*field:([^;]*);\s*offset:(\d+);\s*size:(\d+);(?:\s*signed:(\d+);)?"
+_FUNCTION_POINTER = r"^(.*\(\*\s*)(\w+)(\s*\).*)$"
 
 
 def parse_format(text: str) -> tuple[EventField, ...]:
     """The fields an event's `format` file lists; lines it does not know are passed over."""
+    import re  # not at start-up: most scripts read no format
+
     fields = []
-    for declaration, offset, size, signed in _FIELD.findall(text):
+    for declaration, offset, size, signed in re.findall(_FIELD, text, re.M):
         name, c_type = _declared(declaration.strip())
         fields.append(EventField(name, c_type, int(offset), int(size), signed == "1"))
     return tuple(fields)
@@ -151,7 +152,9 @@ def parse_format(text: str) -> tuple[EventField, ...]:
 
 def _declared(text: str) -> tuple[str, str]:
     """Name and type of "char comm[16]", "struct sockaddr * addr", "__data_loc char[] msg", "void (*f)(int)"."""
-    pointer = _FUNCTION_POINTER.match(text)
+    import re
+
+    pointer = re.match(_FUNCTION_POINTER, text)
     if pointer:
         return pointer[2], pointer[1] + pointer[3]
     declared, bracket, count = text.partition("[") if text.endswith("]") else (text, "", "")
