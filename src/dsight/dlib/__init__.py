@@ -11,6 +11,9 @@ from __future__ import annotations
 INDEX: dict[str, str] = {
     "cpuinfo_t": "cpuinfo.d",
     "struct cpuinfo": "cpuinfo.d",
+    "ppid": "process.d",
+    "vtimestamp": "process.d",
+    "zonename": "process.d",
     "pktinfo_t": "tcp.d",
     "struct pktinfo": "tcp.d",
     "csinfo_t": "tcp.d",

@@ -507,7 +507,36 @@ def _compute(low: Lowering, name: str) -> int:
         return 0
     if name == "errno":
         return _errno(low)
+    if name in _FRAMES:
+        return _frames(low, name)
     raise low.unsupported(f"the built-in variable {name}", low.b.span)
+
+
+_USER_STACK = 1 << 8  # BPF_F_USER_STACK
+_FRAMES = {"caller": 0, "stackdepth": 0, "ucaller": _USER_STACK, "ustackdepth": _USER_STACK}
+_MOST_FRAMES = 127  # PERF_MAX_STACK_DEPTH
+
+
+def _frames(low: Lowering, name: str) -> int:
+    """How deep the kernel's or the user's stack is, or the second frame of it; 0 where there is none."""
+    b = low.b
+    frames = 2 if name.endswith("caller") else _MOST_FRAMES
+    offset = low.scratch_alloc(8 * frames)
+    flags = _FRAMES[name]
+    length = b.call("get_stack", b.emit("ctx"), plus_reg(low, low.scratch, offset), 8 * frames, flags)
+    least = 16 if name.endswith("caller") else 1
+    result = b.reg()
+    some, done = b.label("frames"), b.label("frames_done")
+    b.set(result, "mov", 0)
+    b.br("sge", length, least, some, done)
+    b.start(some)
+    if name.endswith("caller"):
+        b.set(result, "load", low.scratch, offset + 8, 8)
+    else:
+        b.set(result, "shr", length, 3)
+    b.jmp(done)
+    b.start(done)
+    return result
 
 
 def _errno(low: Lowering) -> int:

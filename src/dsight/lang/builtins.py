@@ -36,7 +36,7 @@ _TYPEDEFS: dict[str, Type] = {
     "intptr_t": LONG, "uintptr_t": ULONG, "size_t": ULONG, "ssize_t": LONG, "ptrdiff_t": LONG,
     "offset_t": LONG, "off_t": LONG, "time_t": LONG, "clock_t": LONG, "hrtime_t": LONG,
     "pid_t": INT, "id_t": INT, "uid_t": UINT, "gid_t": UINT, "lwpid_t": INT, "kthread_id_t": ULONG,
-    "taskid_t": INT, "projid_t": INT, "zoneid_t": INT, "poolid_t": INT, "ctid_t": INT, "psetid_t": INT,
+    "taskid_t": INT, "projid_t": INT, "zoneid_t": UINT, "poolid_t": INT, "ctid_t": INT, "psetid_t": INT,
     "processorid_t": INT, "chipid_t": INT, "lgrp_id_t": INT, "netstackid_t": UINT, "pri_t": SHORT,
     "dev_t": UINT, "major_t": UINT, "minor_t": UINT, "mode_t": UINT, "nlink_t": UINT, "ino_t": ULONG,
     "ipaddr_t": UINT, "in_addr_t": UINT, "in_port_t": USHORT, "sa_family_t": USHORT, "socklen_t": UINT,
@@ -79,7 +79,6 @@ VARIABLES = {
     "id": "uint_t",
     "ipl": "uint_t",
     "pid": "pid_t",
-    "ppid": "pid_t",
     "probefunc": "string",
     "probemod": "string",
     "probename": "string",
@@ -91,9 +90,7 @@ VARIABLES = {
     "ucaller": "uint64_t",
     "uid": "uid_t",
     "ustackdepth": "uint32_t",
-    "vtimestamp": "uint64_t",
     "walltimestamp": "int64_t",
-    "zonename": "string",
 }
 
 # Built-in variables reached through a translator of the D library: (type, the D variable translated).
