@@ -144,7 +144,7 @@ class Session:
                 ready = self._watched.get(fd)
                 if ready is not None:
                     ready()
-        if self._ring.pending() and self.running:
+        if self._ring.pending() and self._state() != STOPPED:
             time.sleep(LINGER)
         self.drain()
         now = time.monotonic()

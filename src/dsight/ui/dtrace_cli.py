@@ -331,8 +331,7 @@ def _session(
             if target is not None:
                 session.watch(target.pidfd, lambda: _ended(session, target, printer, quiet))
                 target.release()
-            gc.collect()
-            gc.freeze()
+            gc.freeze()  # nothing made so far is garbage: a collection would take longer than the compiler
             gc.disable()
             while session.running:
                 session.wait()
