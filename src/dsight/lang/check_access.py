@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dsight.errors import CompileError, fail
 from dsight.lang import ast, builtins, check_xlate, constants, declare
-from dsight.lang.check_convert import convert, decay, is_int, is_ptr, is_string, same, wrap
+from dsight.lang.check_convert import convert, decay, is_int, is_ptr, is_string, quoted, same, wrap
 from dsight.lang.scope import Scope, Translated, suggest, unsupported
 from dsight.lang.typed import AddrOf, Arg, Assoc, Binary, Builtin, Const, Mem, TExpr, Var, Variable
 from dsight.lang.types import (
@@ -302,11 +302,11 @@ def member(cx: Scope, e: ast.Expr) -> TExpr:
         if not isinstance(u, Pointer):
             if isinstance(u, Struct):
                 raise _wrong_arrow(e, base.type)
-            hint = f"cast it: ((struct NAME *){e.base.span.text})->{e.name}" if is_int(u) else None
+            hint = f"cast it: ((struct NAME *){quoted(e.base.span)})->{e.name}" if is_int(u) else None
             raise fail("D_OP_PTR", f'-> needs a pointer to a struct or union, this is "{base.type}"', e.base.span, hint)
         struct = unqualified(u.to)
         if not isinstance(struct, Struct):
-            hint = f"cast it: ((struct NAME *){e.base.span.text})->{e.name}"
+            hint = f"cast it: ((struct NAME *){quoted(e.base.span)})->{e.name}"
             raise fail("D_OP_SOU", f'-> needs a pointer to a struct or union, this is "{base.type}"', e.base.span, hint)
         return _field(base, 0, struct, e)
     struct = unqualified(base.type)
@@ -333,6 +333,9 @@ def _field(base: TExpr, offset: int, struct: Struct, e: ast.Member) -> TExpr:
             raise fail("D_OP_INCOMPLETE", f'"{struct}" is declared, but its members are not known', e.base.span)
         hint = suggest(e.name, [x.name for x in struct.members])
         raise fail("D_TYPE_MEMBER", f'"{struct}" has no member "{e.name}"', e.span, hint)
+    if isinstance(base, AddrOf) and isinstance(base.place, Mem):  # (&p->a)->b is p->a.b
+        outer = base.place
+        base, offset = outer.base, outer.offset + offset
     if m.bits:
         return Mem(m.type, e.span, base, offset, m.bit_offset, m.bits)
     return Mem(m.type, e.span, base, offset + m.bit_offset // 8)
@@ -441,7 +444,7 @@ def deref(cx: Scope, e: ast.Unary) -> TExpr:
         raise fail("D_DEREF_NONPTR", f'"{base.type}" is translated: only its members have values', e.span)
     u = unqualified(base.type)
     if not isinstance(u, Pointer):
-        hint = f"cast it: *(int *){e.operand.span.text}" if is_int(u) else None
+        hint = f"cast it: *(int *){quoted(e.operand.span)}" if is_int(u) else None
         raise fail("D_DEREF_NONPTR", f'* needs a pointer, this is "{base.type}"', e.operand.span, hint)
     _pointee(u, base, e.operand.span)
     if isinstance(base, AddrOf) and isinstance(base.place, Mem) and isinstance(unqualified(base.place.type), Array):

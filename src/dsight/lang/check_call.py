@@ -11,6 +11,7 @@ from dsight.lang.check_convert import (
     is_ptr,
     is_string,
     literal_type,
+    quoted,
     string_hint,
     to_string,
     wrap,
@@ -212,12 +213,12 @@ def _argument(cx: Scope, e: ast.Call, n: int, kind: str) -> TExpr:
         return convert(v, declare.spelled(cx, "uintptr_t"))
     if kind == "ptr":
         if not is_ptr(v.type):
-            hint = f"cast it: (void *){given.span.text}" if is_int(v.type) else None
+            hint = f"cast it: (void *){quoted(given.span)}" if is_int(v.type) else None
             raise _wrong(e, n, "a pointer", v, hint)
         _pointee(e, n, v)
         return v
     if not is_int(v.type):
-        hint = f"cast it: (uintptr_t){given.span.text}" if is_ptr(v.type) else None
+        hint = f"cast it: (uintptr_t){quoted(given.span)}" if is_ptr(v.type) else None
         if is_string(v.type) and e.name in ("htons", "ntohs", "htonl", "ntohl"):
             hint = "it swaps the bytes of a number"
         raise _wrong(e, n, "an integer", v, hint)

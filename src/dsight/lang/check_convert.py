@@ -37,6 +37,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dsight.source import Span
+
 
 def is_signed(t: Type) -> bool:
     u = unqualified(t)
@@ -260,6 +262,8 @@ def is_pure(e: TExpr) -> bool:
 
     if isinstance(e, Convert):
         return is_pure(e.operand)
+    if isinstance(e, AddrOf) and isinstance(e.place, Mem):
+        return is_pure(e.place.base)
     return isinstance(e, (Const, Str, Arg, Builtin, Temp, Var)) and not (
         isinstance(e, Builtin) and e.name in ("timestamp", "vtimestamp", "walltimestamp", "cwd", "execargs")
     )
@@ -272,6 +276,13 @@ def describe(t: Type) -> str:
     if u is not t and isinstance(u, (Int, Pointer)) and str(u) != text:
         return f'"{text}" ({u})'
     return f'"{text}"'
+
+
+def quoted(span: Span) -> str:
+    """The source text for a hint, in parentheses where an operator could split it."""
+    text = " ".join(span.text.split())
+    plain = all(c.isalnum() or c in "_$->.`[]" for c in text) or text.endswith(")")
+    return text if plain else f"({text})"
 
 
 def string_hint(e: TExpr) -> str | None:

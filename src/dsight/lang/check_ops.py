@@ -17,6 +17,7 @@ from dsight.lang.check_convert import (
     joined_string,
     pointers_agree,
     promoted,
+    quoted,
     same,
     stored,
     string_hint,
@@ -79,7 +80,7 @@ def scalar(cx: Scope, e: ast.Expr, what: str, tag: str = "D_OP_SCALAR") -> TExpr
 def integer(cx: Scope, e: ast.Expr, what: str, tag: str = "D_OP_INT") -> TExpr:
     v = operand(cx, e)
     if not is_int(v.type):
-        hint = f"cast it: (uintptr_t){e.span.text}" if is_ptr(v.type) else None
+        hint = f"cast it: (uintptr_t){quoted(e.span)}" if is_ptr(v.type) else None
         raise fail(tag, f'{what} needs an integer, this is "{v.type}"', e.span, hint)
     computable(v, tag, what)
     return v
@@ -391,7 +392,7 @@ def assigned(t: Type, value: TExpr, e: ast.Assign) -> TExpr:
         return convert(value, t)
     if isinstance(u, Struct) and same(u, value.type):
         raise unsupported("assigning a whole struct is", e.span, "assign its members, or bcopy()")
-    hint = f"cast it: ({t}){e.value.span.text}" if is_int(value.type) or is_ptr(value.type) else None
+    hint = f"cast it: ({t}){quoted(e.value.span)}" if is_int(value.type) or is_ptr(value.type) else None
     if is_string(u):
         hint = string_hint(value)
     elif is_string(value.type):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dsight import printf
 from dsight.errors import CompileError, fail
-from dsight.lang.check_convert import is_int, is_ptr, is_string, string_hint, to_string
+from dsight.lang.check_convert import is_int, is_ptr, is_string, quoted, string_hint, to_string
 from dsight.lang.scope import Scope, unsupported
 from dsight.lang.typed import Const, TExpr
 from dsight.lang.types import Int, Type, is_stringlike, unqualified
@@ -106,7 +106,7 @@ def argument(v: TExpr, kind: str, part: printf.Conversion, star: bool, n: int) -
             hint = "for a number write %d or %x"
     elif kind in ("int", "char"):
         if is_ptr(v.type):
-            hint = f"write %p, or cast it: (uintptr_t){v.span.text}" if kind == "int" else None
+            hint = f"write %p, or cast it: (uintptr_t){quoted(v.span)}" if kind == "int" else None
             if is_stringlike(v.type):
                 hint = "write %s"
         elif is_string(v.type):

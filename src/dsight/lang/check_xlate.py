@@ -91,7 +91,9 @@ def define(cx: Scope, item: ast.Translator) -> None:
     for known in cx.translators:
         if known.output is made.output and same(known.input, made.input):
             raise fail(
-                "D_XLATE_REDECL", f'a translator from "{made.input}" to "{made.output}" exists already', item.span
+                "D_XLATE_REDECL",
+                f'a translator from "{made.input}" to "{item.output.span.text}" exists already',
+                item.span,
             )
     cx.translators.append(made)
     seen: set[str] = set()
@@ -99,7 +101,7 @@ def define(cx: Scope, item: ast.Translator) -> None:
     for m in item.members:
         if made.output.member(m.name) is None:
             hint = suggest(m.name, [x.name for x in made.output.members])
-            raise fail("D_XLATE_MEMB", f'"{made.output}" has no member "{m.name}"', m.span, hint)
+            raise fail("D_XLATE_MEMB", f'"{item.output.span.text}" has no member "{m.name}"', m.span, hint)
         if m.name in seen:
             raise fail("D_XLATE_MEMB", f'the member "{m.name}" is translated twice', m.span)
         seen.add(m.name)

@@ -83,7 +83,7 @@ def _words(cx: Scope, words: list[str], span: Span) -> Type:
     _combination(words, span)
     long = words.count("long")
     key = sorted(words)
-    if len(key) > 1 and "int" in key:
+    if len(key) > 1 and "int" in key and "double" not in key and "float" not in key:
         key.remove("int")
     joined = " ".join(key)
     found = INT_TYPES.get(joined) or _FLOATS.get(joined)
@@ -106,7 +106,7 @@ def _combination(words: list[str], span: Span) -> None:
     whole = all(w in _BASE_WORDS for w in words)
     if sign and (not whole or "float" in words or "double" in words):
         raise fail("D_DECL_SIGNINT", f'"{spelled}": signed and unsigned apply to integer types only', span)
-    if sized and (not whole or "float" in words):
+    if sized and (not whole or "float" in words or ("double" in words and "short" in words)):
         raise fail("D_DECL_LONGINT", f'"{spelled}": short and long apply to integer types only', span)
 
 
@@ -335,8 +335,6 @@ def _names(t: Type) -> list[str]:
 
 
 def _members(cx: Scope, decl: ast.Declaration) -> list[tuple[Member, Span]]:
-    if decl.spec.storage:
-        raise fail("D_DECL_CLASS", f'"{decl.spec.storage}" cannot be said of a member', decl.spec.span)
     base = specified(cx, decl.spec)
     if not decl.declarators:
         if isinstance(unqualified(base), Struct) and not decl.spec.tag:

@@ -96,7 +96,7 @@ def suggest(name: str, among: Iterable[str], what: str = "did you mean") -> str 
     """A hint with near names, if there are any."""
     import difflib
 
-    near = difflib.get_close_matches(name, sorted(set(among)), n=3, cutoff=0.7)
+    near = difflib.get_close_matches(name, sorted(set(among)), n=3, cutoff=0.65)
     return f"{what} {' or '.join(near)}?" if near else None
 
 
