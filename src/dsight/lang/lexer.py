@@ -275,14 +275,14 @@ def _is_description(text: str, chunk: re.Match[str], is_type: Callable[[str], bo
         return True
     if word.group() in DECLARATION_WORDS:
         return False
-    known = is_type is not None and is_type(word.group())
-    if known and word.end() < len(what):  # name*, name*x
+    if word.end() < len(what) and is_type is not None and is_type(word.group()):  # name*, name*x
         return False
     skip = _skip(text, chunk.end())
     assert skip is not None
     following = _chunk(text, skip.end())
     if following is None:
-        return not (known and text[skip.end() : skip.end() + 1] == "(")
+        call = text[skip.end() : skip.end() + 1] == "("
+        return not (call and is_type is not None and is_type(word.group()))
     # two words in a row: a declaration, unless the second is clearly a description itself
     if ":" in following.group() or following.group()[0] != "*" and _word(following.group()) is None:
         return True

@@ -21,7 +21,7 @@ enum e { A, B = 1 << 3, C }; struct fwd; union u { int counter; } w;
 inline int X = (1, 2); inline string f[int a, pid_t b] = a ? "x" : "y"; inline char *const P = 0;
 translator psinfo_t < struct task_struct *T > { pr_pid = T->tgid; pr_x = 1 };
 provider p { probe a-b(int a : pid_t b); probe c(int, char *); probe d(); };
-BEGIN
+BEGIN;
 syscall::open*:entry, 12, tick-1s /a / b == 2 || (c, d)/ {
     self->x = this->y += @z ? -1 : - -2; @ = count(); @a[1, "b"] = quantize((int)x - 1); @b;
     if (a) b; else if (c) { d } else { e; f(int, struct s *, pid_t *, g) }
@@ -41,8 +41,7 @@ def again(text: str) -> ast.Program:
 
 
 def test_everything_survives() -> None:
-    # a description without braces wants a `;` before the next: the first is EVERYTHING's own
-    program = parse(EVERYTHING.replace("BEGIN\n", "BEGIN;\n"))
+    program = parse(EVERYTHING)
     text = show.unparse(program)
     assert stripped(again(text)) == stripped(program)
     assert show.unparse(again(text)) == text
@@ -87,7 +86,7 @@ def test_tree() -> None:
         "        IntLit 1  <3:21>\n"
     )
     assert show.tree(parse("")) == ""
-    show.tree(parse(EVERYTHING.replace("BEGIN\n", "BEGIN;\n")))  # every kind of node
+    show.tree(parse(EVERYTHING))  # every kind of node
 
 
 # ---- any tree the grammar can make
