@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 
 LINGER = 0.005  # s; how long the reader sleeps before it drains: the kernel wakes it once a batch (design.md section 8)
+ROUNDS = 4  # drains before a look at anything else: a flood may come faster than it can be read
 STATUS = 1.0  # s between looks at drops and clock
 
 # Counters and what a lost thing of each is called.
@@ -139,14 +140,13 @@ class Session:
     def wait(self, timeout: float = STATUS) -> None:
         """Wait for records, or a watched descriptor, at most `timeout` seconds; drain."""
         assert self._ring is not None
-        if not self._ring.pending():
-            for fd, _ in self._epoll.poll(timeout):
-                ready = self._watched.get(fd)
-                if ready is not None:
-                    ready()
+        for fd, _ in self._epoll.poll(0 if self._ring.pending() else timeout):
+            ready = self._watched.get(fd)
+            if ready is not None:
+                ready()
         if self._ring.pending() and self._state() != STOPPED:
             time.sleep(LINGER)
-        self.drain()
+        self.drain(ROUNDS)
         now = time.monotonic()
         if now >= self._next_status:
             self._next_status = now + STATUS
@@ -155,14 +155,17 @@ class Session:
         if self._state() == STOPPED:
             self.running = False
 
-    def drain(self) -> None:
-        """Hand the sink what is in the ring."""
+    def drain(self, rounds: int = 0) -> None:
+        """Hand the sink what is in the ring; `rounds`: at most so many times what is there, 0: all."""
         assert self._ring is not None
         while self._ring.pending():
+            rounds -= 1
             taken = self._sink.records(self._ring.view())
             if not taken:
                 break  # the next record is still being written
             self._ring.consume(taken)
+            if not rounds:
+                break
 
     def request_stop(self) -> None:
         """End the trace as exit() does; from a signal handler's follow-up or a watched descriptor."""
