@@ -6,7 +6,6 @@ import struct
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from kernel_asm import EXIT, RING, call, emit, ldx, mov, movi
@@ -175,56 +174,6 @@ def test_what_is_not_there_is_named(bench: Bench) -> None:
         links.sample(event, 1_000_000, 4000)
     with pytest.raises(KernelError, match="tracepoint 1000000"):
         links.tracepoint(event, 1000000)
-
-
-def test_release_waits_neither_for_the_kernel_nor_keeps_a_pipe_open(bench: Bench) -> None:
-    fs = TraceFs.open()
-    p = bench.load("tracepoint", (movi(3, 1),))
-    made = []
-    for name in ("listen", "getpgid", "personality"):
-        number = fs.id("syscalls", f"sys_enter_{name}")
-        assert number
-        made.append(links.tracepoint(p, number))
-    fs.close()
-    ids = [link_id(link) for link in made]
-    assert all(exists(n) for n in ids)
-    read, write = os.pipe()
-    start = time.monotonic()
-    links.release(made)
-    links.release(made)
-    took = time.monotonic() - start
-    os.close(write)
-    with select.epoll() as waiting:
-        waiting.register(read, select.EPOLLIN)
-        assert waiting.poll(2) == [(read, select.EPOLLHUP)]
-    os.close(read)
-    assert not any(link.fds for link in made)
-    end = time.monotonic() + 10
-    while any(exists(n) for n in ids) and time.monotonic() < end:
-        time.sleep(0.01)
-    assert not any(exists(n) for n in ids)
-    # Some 60 ms for each of three otherwise; both are slower on a busy machine.
-    assert took < max(0.1, (time.monotonic() - start) * 0.9)
-
-
-def link_id(link: links.Link) -> int:
-    for fd in link.fds:
-        for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines():
-            if line.startswith("link_id:"):
-                return int(line.split()[1])
-    raise AssertionError("no link")
-
-
-def exists(number: int) -> bool:
-    """Whether the kernel still has the link of that id (BPF_LINK_GET_NEXT_ID)."""
-    from dsight.kernel import sys as ksys
-
-    attr = ksys.buffer(struct.pack("=III", number - 1, 0, 0))
-    try:
-        ksys.bpf(ksys.LINK_GET_NEXT_ID, attr)
-    except FileNotFoundError:
-        return False
-    return int(struct.unpack_from("=I", attr, 4)[0]) == number
 
 
 def test_the_fixture_sees_what_is_left() -> None:

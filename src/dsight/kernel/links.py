@@ -21,68 +21,16 @@ _RAW_TRACEPOINT_OPEN = struct.Struct("<QI4xQ")  # name, program, cookie
 
 
 class Link:
-    """What holds a program attached: descriptors, closed last first.  `slow`: see `close`."""
+    """What holds a program attached: descriptors, closed last first."""
 
-    def __init__(self, *fds: int, slow: bool = False) -> None:
+    def __init__(self, *fds: int) -> None:
         self.fds = list(fds)
-        self.slow = slow
 
     def close(self) -> None:
         """Detach; twice is once.  Takes some 60 ms for each tracepoint that was the last at its
-        event (the kernel waits out a grace period, one after the other), next to none for others:
-        `release` does not wait."""
+        event (the kernel waits out a grace period, one after the other), next to none for others."""
         while self.fds:
             os.close(self.fds.pop())
-
-
-def release(links: list[Link]) -> None:
-    """Close them all without waiting for the kernel: a child that does nothing else inherits
-    them and ends.  They may fire until then, so the programs must already do nothing.
-
-    Not where other threads run: there fork(2) is not safe, and it waits.
-    """
-    import sys as interpreter
-
-    go = -1
-    if any(link.slow for link in links) and len(interpreter._current_frames()) == 1:
-        go = _hand_over({fd for link in links for fd in link.fds})
-    for link in links:
-        link.close()
-    if go >= 0:
-        os.close(go)
-
-
-def _hand_over(fds: set[int]) -> int:
-    """Fork a process that holds these descriptors until the one returned is closed (-1: could not).
-    It is not our child but our child's: nobody has to wait for it."""
-    wait, go = os.pipe()
-    try:
-        child = os.fork()
-    except OSError:
-        os.close(wait)
-        os.close(go)
-        return -1
-    if not child:
-        try:
-            if os.fork() == 0:
-                _hold(fds | {wait}, wait)
-        finally:
-            os._exit(0)
-    os.close(wait)
-    os.waitpid(child, 0)
-    return go
-
-
-def _hold(fds: set[int], wait: int) -> None:
-    """Close all other descriptors (the reader of a pipe must not wait for us), then wait for the
-    other end's close.  Ending lets go of the rest."""
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) not in fds:
-            try:
-                os.close(int(name))
-            except OSError:  # the listing's own
-                pass
-    os.read(wait, 1)
 
 
 def tracepoint(program: Program, tracepoint_id: int, cookie: int = 0) -> Link:
@@ -93,7 +41,7 @@ def tracepoint(program: Program, tracepoint_id: int, cookie: int = 0) -> Link:
         event = _event_anywhere(sys.PERF_TYPE_TRACEPOINT, tracepoint_id)
     except OSError as e:
         raise sys.refused(what, e) from None
-    return _attach_event(program, event, cookie, what, slow=True)
+    return _attach_event(program, event, cookie, what)
 
 
 def sample(program: Program, period_ns: int, cpu: int, cookie: int = 0) -> Link:
@@ -140,7 +88,7 @@ def online_cpus() -> list[int]:
         return cpu_list(f.read())
 
 
-def _attach_event(program: Program, event: int, cookie: int, what: str, slow: bool = False) -> Link:
+def _attach_event(program: Program, event: int, cookie: int, what: str) -> Link:
     """Tie the program to a perf event and start it: by a link (5.15), else by ioctl(2)."""
     fds = [event]
     try:
@@ -160,7 +108,7 @@ def _attach_event(program: Program, event: int, cookie: int, what: str, slow: bo
         if isinstance(e, OSError):
             raise sys.refused(what, e) from None
         raise
-    return Link(*fds, slow=slow)
+    return Link(*fds)
 
 
 def _no_cookie(what: str, error: OSError) -> FeatureError:
