@@ -110,7 +110,7 @@ class Diagnostic(Value):
             line, column = self.span.source.line_col(self.span.start)
             text = self.span.source.line(line)
             width = max(1, min(self.span.end - self.span.start, len(text) - column + 1))
-            pad = "".join("\t" if c == "\t" else " " for c in text[: column - 1])
+            pad = "".join("\t" if c == "\t" else " " for c in printable(text[: column - 1]))
             name, number = self.span.source.presumed(line)
             lines = [
                 f"{name}:{number}:{column}: {kind}: {self.message}",

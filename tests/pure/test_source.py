@@ -38,6 +38,10 @@ def test_render() -> None:
         "t.d:2:2: warning: bad\n  \tint \\x1b[1my;\n  \t^~~\n  hint: do"
     )
     assert Diagnostic("D_SYNTAX", "bad").render() == "error: bad"
+    # what is made harmless takes more room
+    assert Diagnostic("D_SYNTAX", "bad", Span(source, 16, 17)).render().splitlines()[1:] == [
+        "  \tint \\x1b[1my;", "  \t           ^"
+    ]  # fmt: skip
     # a span over several lines is marked as far as its first goes
     assert Diagnostic("D_SYNTAX", "bad", Span(source, 4, 12)).render().splitlines()[-1] == "      ^~"
 
