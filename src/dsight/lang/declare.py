@@ -309,8 +309,7 @@ def _struct(cx: Scope, spec: ast.Specifiers, body: ast.StructBody) -> Type:
     seen: set[str] = set()
     for decl in body.members:
         for m, span in _members(cx, decl):
-            names = [m.name] if m.name else _names(m.type)
-            for name in names:
+            for name in _names(m):
                 if name in seen:
                     raise fail("D_DECL_MNAME", f'two members are called "{name}"', span)
                 seen.add(name)
@@ -327,11 +326,12 @@ def _flexible(t: Type) -> bool:
     return isinstance(u, Array) and u.count == 0 and u.of.size > 0
 
 
-def _names(t: Type) -> list[str]:
-    """The member names an anonymous struct or union brings."""
-    u = unqualified(t)
-    assert isinstance(u, Struct)
-    return [n for m in u.members for n in ([m.name] if m.name else _names(m.type))]
+def _names(m: Member) -> list[str]:
+    """The names a member brings: its own, those of an anonymous struct or union, none for padding bits."""
+    if m.name:
+        return [m.name]
+    u = unqualified(m.type)
+    return [n for inner in u.members for n in _names(inner)] if isinstance(u, Struct) else []
 
 
 def _members(cx: Scope, decl: ast.Declaration) -> list[tuple[Member, Span]]:

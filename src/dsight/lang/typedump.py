@@ -52,11 +52,9 @@ def _body(body: tuple[typed.TStmt, ...], indent: str, lines: list[str]) -> None:
         if isinstance(s, typed.ExprStmt):
             lines.append(indent + expr(s.expr))
         elif isinstance(s, typed.AggStmt):
-            keys = "".join(" " + expr(k) for k in s.keys)
+            keys = f"[{', '.join(expr(k) for k in s.keys)}]" if s.keys else ""
             value = "" if s.value is None else " " + expr(s.value)
-            lines.append(
-                f"{indent}(aggregate @{s.agg.name}{' [' + keys[1:] + ']' if keys else ''} {s.agg.func}{value})"
-            )
+            lines.append(f"{indent}({s.agg.func} @{s.agg.name}{keys}{value})")
         elif isinstance(s, typed.ActionStmt):
             parts = [s.name]
             parts += [repr(s.text)] if s.text else []
