@@ -91,7 +91,12 @@ def missing() -> str | None:
     if not (CACHE / "kernel" / "complete").exists():
         return "no kernel for the VM tests: run tools/vm-kernel"
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    for command, package in {"qemu-system-x86_64": "qemu-system-x86", "depmod": "kmod", "busybox": "busybox"}.items():
+    for command, package in {
+        "qemu-system-x86_64": "qemu-system-x86",
+        "depmod": "kmod",
+        "busybox": "busybox-static",
+        "file": "file",
+    }.items():
         if not shutil.which(command, path=path):
             return f"the VM tests need {command}: apt-get install {package}"
     if not virtme_run().exists():
