@@ -116,6 +116,7 @@ class Simplifier:
         return (operand & MASK).bit_length()  # type: ignore[operator]
 
     def result_width(self, op: str, args: tuple[Operand, ...]) -> int:
+        """A bound of the result's width; more than 63 where there is none."""
         if op == "load":
             return 8 * args[2]  # type: ignore[operator,return-value]
         if op == "bswap":
@@ -130,6 +131,12 @@ class Simplifier:
             return max(self.width_of(args[0]), self.width_of(args[1]))
         if op == "shr" and type(args[1]) is int:
             return max(0, self.width_of(args[0]) - args[1])
+        if op == "shl" and type(args[1]) is int:
+            return self.width_of(args[0]) + args[1]
+        if op == "add":
+            return max(self.width_of(args[0]), self.width_of(args[1])) + 1
+        if op == "mul":
+            return self.width_of(args[0]) + self.width_of(args[1])
         return 64
 
     # -- operands
