@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dsight import record
 from dsight.errors import CompileError, fail
-from dsight.ir import lower_expr, lower_stmt
+from dsight.ir import lower_builtin, lower_expr, lower_stmt
 from dsight.ir.build import Builder
 from dsight.ir.maps import MapSpec
 from dsight.ir.ops import Function, MapRef, Reg
@@ -68,10 +68,12 @@ class Lowering:
         """What is known before a branch; give it to `join` after."""
         return dict(self.known)
 
-    def join(self, before: dict[object, int]) -> None:
-        """After a branch: only what was known before and has not been changed since."""
-        now = self.known
-        self.known = {k: v for k, v in before.items() if k in now and now[k] is v}
+    def join(self, before: dict[object, int], *others: dict[object, int]) -> None:
+        """After a branch: only what was known before and has not been changed since, neither here
+        nor at the ends of the `other` sides."""
+        for now in (self.known, *others):
+            before = {k: v for k, v in before.items() if now.get(k) is v}
+        self.known = before
 
     def globals_at(self, offset: int) -> Reg:
         return self.b.emit("value", "globals", offset)
@@ -160,7 +162,7 @@ def _enter(low: Lowering) -> None:
         b.br("eq", state, ACTIVE, active, low.out)
         b.start(active)
     if unit.entry.probe < 0:
-        low.probe = lower_expr.look_up_probe(low)
+        low.probe = lower_builtin.look_up_probe(low)
     if unit.guard is not None:
         hit = b.label("guard")
         low.fault_label = low.out  # what cannot be read has not happened
@@ -239,7 +241,7 @@ def write_header(low: Lowering, rec: Reg, layout: int) -> None:
     """Layout, CPU and probe (record.HEADER)."""
     b = low.b
     b.store(rec, 0, 2, layout)
-    b.store(rec, 2, 2, lower_expr.cpu(low))
+    b.store(rec, 2, 2, lower_builtin.cpu(low))
     b.store(rec, 4, 4, low.probe)
 
 
@@ -276,6 +278,7 @@ def _run_error_clauses(low: Lowering, clause: typed.Clause) -> None:
     info, address = b.emit("mov", low.fault_info), b.emit("mov", low.fault_address)
     low.error_args = (0, clause.index + 1, b.emit("shr", info, 16), 0, b.emit("and", info, 0xFFFF), address)
     low.probe = low.errors[0].probes[0].id
+    written: set[object] = set()
     for error in low.errors:
         _lower_clause(low, error)
     low.error_args, low.probe, low.action = None, probe, action

@@ -70,15 +70,12 @@ def _if(low: Lowering, stmt: typed.If) -> None:
     b.start(then)
     _statements(low, stmt.then)
     b.jmp(done)
-    changed = [k for k in before if low.known.get(k) is not before[k]]
-    low.known = middle
+    low.known, then_known = middle, low.known
     b.start(other)
     _statements(low, stmt.other)
     b.jmp(done)
     b.start(done)
-    low.join(before)
-    for key in changed:
-        low.known.pop(key, None)
+    low.join(before, then_known)
 
 
 def _action(low: Lowering, stmt: typed.ActionStmt) -> None:

@@ -8,7 +8,7 @@ within its room.  Bytes after the NUL are whatever was there: a key's are zeroed
 
 from __future__ import annotations
 
-from dsight.ir import lower_call, lower_expr
+from dsight.ir import lower_call, lower_expr, lower_var
 from dsight.ir.ops import MapRef, Reg
 from dsight.ir.storage import NAME_SIZE, PART_NUMBERS, Storage, round8, string_size, tracemem_size
 from dsight.lang import typed
@@ -181,12 +181,12 @@ def _cond_to(low: Lowering, e: typed.Cond, write: Callable[[typed.TExpr], None])
     b.start(then)
     write(e.then)
     b.jmp(done)
-    low.known = middle
+    low.known, then_known = middle, low.known
     b.start(other)
     write(e.other)
     b.jmp(done)
     b.start(done)
-    low.join(before)
+    low.join(before, then_known)
 
 
 def _kernel_string_to(low: Lowering, e: typed.ToString, pointer: Reg, offset: int, size: int) -> None:
@@ -242,7 +242,7 @@ def _variable_to(low: Lowering, e: typed.Var | typed.Assoc, pointer: Reg, offset
 def _find(low: Lowering, e: typed.Var | typed.Assoc) -> Reg:
     """Pointer to a variable's element in its map, 0 for none."""
     keys = e.keys if isinstance(e, typed.Assoc) else ()
-    return low.b.call("map_lookup_elem", MapRef(Storage.map_name(e.var)), lower_expr.variable_key(low, e.var, keys))
+    return low.b.call("map_lookup_elem", MapRef(Storage.map_name(e.var)), lower_var.variable_key(low, e.var, keys))
 
 
 def _own_memory(low: Lowering, var: typed.Variable) -> Reg:
@@ -273,7 +273,7 @@ def assign(low: Lowering, e: typed.Assign) -> None:
     nothing = isinstance(e.value, typed.Const)
     if in_map and nothing:
         keys = target.keys if isinstance(target, typed.Assoc) else ()
-        b.call("map_delete_elem", MapRef(Storage.map_name(var)), lower_expr.variable_key(low, var, keys))
+        b.call("map_delete_elem", MapRef(Storage.map_name(var)), lower_var.variable_key(low, var, keys))
         return
     size = _var_size(low, var)
     if in_map:
@@ -291,8 +291,8 @@ def assign(low: Lowering, e: typed.Assign) -> None:
         string_to(low, e.value, pointer, offset, size)
     if in_map:
         keys = target.keys if isinstance(target, typed.Assoc) else ()
-        key = lower_expr.variable_key(low, var, keys)
-        lower_expr.update(low, Storage.map_name(var), key, lower_expr.plus_reg(low, pointer, offset))
+        key = lower_var.variable_key(low, var, keys)
+        lower_var.update(low, Storage.map_name(var), key, lower_expr.plus_reg(low, pointer, offset))
 
 
 # ---- comparison
@@ -442,12 +442,12 @@ def _inet_ntop_to(low: Lowering, e: typed.Call, pointer: Reg, offset: int) -> No
     b.start(six)
     _address_to(low, AF_INET6, e.args[1], pointer, offset)
     b.jmp(done)
-    low.known = dict(before)
+    low.known, six_known = dict(before), low.known
     b.start(four)
     _address_to(low, AF_INET, e.args[1], pointer, offset)
     b.jmp(done)
     b.start(done)
-    low.join(before)
+    low.join(before, six_known)
 
 
 def _address_to(low: Lowering, family: int, where: typed.TExpr, pointer: Reg, offset: int) -> None:

@@ -1,0 +1,176 @@
+"""Built-in variables and the probe's raw arguments, each worked out once on a path."""
+
+from __future__ import annotations
+
+from dsight.ir import lower_expr
+from dsight.ir.storage import WALL_OFFSET, int_size
+from dsight.lang import typed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dsight.ir.lower import Lowering
+
+
+def cpu(low: Lowering) -> int:
+    return builtin(low, "cpu")
+
+
+def builtin(low: Lowering, name: str) -> int:
+    """The value of a scalar built-in variable, worked out once where that holds."""
+    if low.error_args is not None and name in ("probeprov", "probemod", "probefunc", "probename"):
+        return low.probe
+    value = low.known.get(name)
+    if value is None:
+        value = low.known[name] = _compute(low, name)
+    return value
+
+
+def _compute(low: Lowering, name: str) -> int:
+    b = low.b
+    if name == "pid_tgid":
+        return b.call("get_current_pid_tgid")
+    if name == "uid_gid":
+        return b.call("get_current_uid_gid")
+    if name == "pid":
+        return b.emit("shr", builtin(low, "pid_tgid"), 32)
+    if name == "tid":
+        return b.emit("zext", builtin(low, "pid_tgid"), 32)
+    if name == "uid":
+        return b.emit("zext", builtin(low, "uid_gid"), 32)
+    if name == "gid":
+        return b.emit("shr", builtin(low, "uid_gid"), 32)
+    if name == "cpu":
+        return b.call("get_smp_processor_id")
+    if name == "timestamp":
+        return b.call("ktime_get_ns")
+    if name == "walltimestamp":
+        offset = b.load(low.globals_at(WALL_OFFSET), 0, 8)
+        return b.emit("add", builtin(low, "timestamp"), offset)
+    if name == "curthread":
+        return b.call("get_current_task")
+    if name == "id":
+        return low.probe
+    if name == "epid":
+        assert low.clause is not None
+        return low.clause.index + 1
+    if name == "ipl":
+        return 0
+    if name == "errno":
+        return _errno(low)
+    if name in _FRAMES:
+        return _frames(low, name)
+    raise low.unsupported(f"the built-in variable {name}", low.b.span)
+
+
+_USER_STACK = 1 << 8  # BPF_F_USER_STACK
+_FRAMES = {"caller": 0, "stackdepth": 0, "ucaller": _USER_STACK, "ustackdepth": _USER_STACK}
+_MOST_FRAMES = 127  # PERF_MAX_STACK_DEPTH
+
+
+def _frames(low: Lowering, name: str) -> int:
+    """How deep the kernel's or the user's stack is, or the second frame of it; 0 where there is none."""
+    b = low.b
+    frames = 2 if name.endswith("caller") else _MOST_FRAMES
+    offset = low.scratch_alloc(8 * frames)
+    flags = _FRAMES[name]
+    length = b.call("get_stack", b.emit("ctx"), lower_expr.plus_reg(low, low.scratch, offset), 8 * frames, flags)
+    least = 16 if name.endswith("caller") else 1
+    result = b.reg()
+    some, done = b.label("frames"), b.label("frames_done")
+    b.set(result, "mov", 0)
+    b.br("sge", length, least, some, done)
+    b.start(some)
+    if name.endswith("caller"):
+        b.set(result, "load", low.scratch, offset + 8, 8)
+    else:
+        b.set(result, "shr", length, 3)
+    b.jmp(done)
+    b.start(done)
+    return result
+
+
+def _errno(low: Lowering) -> int:
+    """The errno of the system call that returns: its result in -4095..-1, negated; else 0."""
+    b = low.b
+    if low.unit.entry.errno_arg < 0:
+        return 0
+    result = b.reg()
+    value = argument(low, low.unit.entry.errno_arg)
+    failed, done = b.label("failed"), b.label("errno")
+    b.set(result, "mov", 0)
+    b.br("ugt", value, -4096, failed, done)
+    b.start(failed)
+    b.set(result, "neg", value)
+    b.jmp(done)
+    b.start(done)
+    return result
+
+
+def builtin_value(low: Lowering, e: typed.Builtin) -> int:
+    return builtin(low, e.name)
+
+
+def arg_value(low: Lowering, e: typed.Arg) -> int:
+    value = argument(low, e.index)
+    return value if int_size(e.type) >= 8 else lower_expr.normalise(low, value, e.type)
+
+
+def argument(low: Lowering, index: int) -> int:
+    """Raw argument of the probe, 64 bits."""
+    if low.error_args is not None:
+        return low.error_args[index] if index < len(low.error_args) else 0
+    value = low.known.get(("arg", index))
+    if value is None:
+        value = low.known["arg", index] = _load_argument(low, index)
+    return value
+
+
+def _load_argument(low: Lowering, index: int) -> int:
+    b, entry = low.b, low.unit.entry
+    if entry.args == "pc":
+        return _program_counter(low, index)
+    if index >= len(entry.offsets):
+        return 0
+    if entry.args == "consts":
+        return entry.offsets[index]
+    base = b.emit("ctx")
+    if entry.args == "regs":
+        base = b.load(base, entry.base, 8)
+    return b.load(base, entry.offsets[index], 8)
+
+
+def _program_counter(low: Lowering, index: int) -> int:
+    """profile: arg0 the kernel's program counter or 0, arg1 the user's or 0."""
+    b, entry = low.b, low.unit.entry
+    if index > 1:
+        return 0
+    ctx = b.emit("ctx")
+    ip, mode = b.load(ctx, entry.offsets[0], 8), b.load(ctx, entry.offsets[1], 8)
+    result = b.reg()
+    keep, done = b.label("pc"), b.label("pc_known")
+    b.set(result, "mov", 0)
+    user = b.emit("and", mode, entry.base)
+    b.br("ne" if index else "eq", user, 0, keep, done)
+    b.start(keep)
+    b.set(result, "mov", ip)
+    b.jmp(done)
+    b.start(done)
+    return result
+
+
+def look_up_probe(low: Lowering) -> int:
+    """The probe's id from the unit's table; leaves the program where it is not enabled."""
+    b, entry = low.b, low.unit.entry
+    base = b.emit("ctx")
+    if entry.number_in_regs:
+        base = b.load(base, entry.base, 8)
+    number = b.load(base, entry.number, 8)
+    small = b.label("number")
+    b.br("ult", number, entry.table_size, small, low.out)
+    b.start(small)
+    index = b.emit("shl", b.emit("and", number, entry.table_size - 1), 2)
+    probe = b.load(b.emit("add", b.emit("value", entry.table, 0), index), 0, 4)
+    enabled = b.label("enabled")
+    b.br("ne", probe, 0, enabled, low.out)
+    b.start(enabled)
+    return probe
