@@ -28,8 +28,8 @@ class Place(Value):
     route: str | None = None
 
 
-def place(change: Change, host: Host, look: bool = True) -> Place:
-    """What the destination is; `look`: for listeners too, if it is ours."""
+def place(change: Change, host: Host, look: bool = True, own: bool | None = None) -> Place:
+    """What the destination is; `look`: for listeners too, if it is ours; `own`: what was known before."""
     address, port = change.remote
     if address is None:
         return Place(None)
@@ -38,7 +38,7 @@ def place(change: Change, host: Host, look: bool = True) -> Place:
     self_: bool | None = is_loopback(address) or change.local[0] == address
     if not self_:
         route = host.route(address, change.netns, pid)
-        self_ = None if route is None else route == "local"
+        self_ = own if route is None else route == "local"
     if not self_ or not look:
         return Place(self_, route=route)
     listening = host.listening(change.netns, pid)
@@ -124,7 +124,7 @@ def _timed_out(change: Change, where: Place, host: Host) -> Diagnosis:
 def _aborted(change: Change, where: Place, host: Host) -> Diagnosis | None:
     if change.evidence.by != "caller":
         return None
-    if change.evidence.soft_error or change.evidence.filtered or _is_full(where):
+    if change.evidence.filtered or _is_full(where):
         return _unanswered(change, where, f"the application stopped waiting after {seconds(change.waited)}")
     return Diagnosis(
         "gave-up",
@@ -144,8 +144,8 @@ def _unanswered(change: Change, where: Place, what: str) -> Diagnosis:
         assert where.listener is not None
         return Diagnosis(
             "listener-full",
-            f"the listener here does not accept: {where.listener.queued} connections wait, its queue takes "
-            f"{where.listener.limit}; {_syns(change)}, {what}",
+            f"the listener here does not accept: its queue takes {where.listener.limit + 1} and "
+            f"{where.listener.queued} wait; {_syns(change)}, {what}",
         )
     if where.self_:
         return Diagnosis(
@@ -157,7 +157,8 @@ def _unanswered(change: Change, where: Place, what: str) -> Diagnosis:
 def _unreachable(change: Change, where: Place, host: Host) -> Diagnosis:
     address = change.remote[0]
     if change.evidence.on_wire:
-        return Diagnosis("host-unreachable", f"{_unreachable_by(change)}, after {seconds(change.waited)}")
+        after = "; the application closed the socket or ended" if change.evidence.by == "caller" else ""
+        return Diagnosis("host-unreachable", f"{_unreachable_by(change)}{after}, after {seconds(change.waited)}")
     if where.route == "unreachable" or change.error == EHOSTUNREACH:
         return Diagnosis("no-route", f"the route to {address} is of type unreachable")
     return Diagnosis("no-route", f"this host has no route to {address}")

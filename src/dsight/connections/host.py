@@ -107,7 +107,7 @@ class KernelHost:
         if found is None or _readlink(found[1]) != link:
             if monotonic() - self._scanned < 2:
                 return None
-            self._owners = dict(_sockets())
+            self._owners = _sockets()
             self._scanned = monotonic()
             found = self._owners.get(inode)
         if found is None:
@@ -166,19 +166,21 @@ def _namespaces() -> Iterator[str]:
     yield from (f"/proc/{name}/ns/net" for name in os.listdir("/proc") if name.isdigit())
 
 
-def _sockets() -> Iterator[tuple[int, tuple[int, str]]]:
-    """Every socket some process holds: inode, (pid, path of the descriptor)."""
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                descriptors = os.listdir(f"/proc/{name}/fd")
-            except OSError:
-                continue
-            for fd in descriptors:
-                path = f"/proc/{name}/fd/{fd}"
-                link = _readlink(path)
-                if link.startswith("socket:["):
-                    yield int(link[8:-1]), (int(name), path)
+def _sockets() -> dict[int, tuple[int, str]]:
+    """Every socket some process holds: inode -> pid, path of the descriptor.  Of several processes
+    that hold one, the first: the parent, where children have inherited it."""
+    found: dict[int, tuple[int, str]] = {}
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        try:
+            descriptors = os.listdir(f"/proc/{pid}/fd")
+        except OSError:
+            continue
+        for fd in descriptors:
+            path = f"/proc/{pid}/fd/{fd}"
+            link = _readlink(path)
+            if link.startswith("socket:["):
+                found.setdefault(int(link[8:-1]), (pid, path))
+    return found
 
 
 def _netlink(protocol: int) -> Socket:

@@ -89,8 +89,8 @@ class Report(Value):
     time: int
     id: str
     process: Process
-    protocol: str
-    family: str
+    protocol: str | None
+    family: str | None
     via: str
     local: Endpoint
     remote: Endpoint

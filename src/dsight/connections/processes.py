@@ -72,7 +72,7 @@ class Processes:
         except OSError:
             exe = None
         stat = read_text(base + "/stat")  # last: it vouches for what was read before it
-        if stat is None or start_ticks(stat) != who.start // self._tick:
+        if stat is None or state(stat) in "ZX" or start_ticks(stat) != who.start // self._tick:
             return None, None, None
         line = None if not cmdline else tuple(cmdline.rstrip("\0").split("\0"))
         path = None
@@ -103,6 +103,11 @@ def arguments(who: Who, cmdline: tuple[str, ...] | None) -> tuple[str, ...] | No
     if len(who.args) < who.args_size and cmdline is not None and cmdline[: len(frozen) - 1] == frozen[:-1]:
         return cmdline
     return frozen
+
+
+def state(stat: str) -> str:
+    """Field 3 of /proc/PID/stat, proc(5): Z and X have ended, and most of /proc forgets them."""
+    return stat[stat.rfind(")") + 2 :][:1]
 
 
 def start_ticks(stat: str) -> int:

@@ -129,11 +129,25 @@ rawtp:::inet_sock_set_state
         trace(((struct inet_sock *)args[0])->inet_sport);
 }
 
-/* 8 SockError */
+/* 8 SockError: the attempt fails */
 rawtp:::inet_sk_error_report
-/args[0]->__sk_common.skc_state == 2 && args[0]->sk_protocol == 6/
+/args[0]->__sk_common.skc_state == 2 && args[0]->sk_protocol == 6 && args[0]->sk_err != 0/
 {
-        trace(8); trace(timestamp); trace((uint64_t)args[0]); trace(args[0]->sk_err); trace(args[0]->sk_err_soft);
+        trace(8); trace(timestamp); trace((uint64_t)args[0]); trace(args[0]->sk_err); trace(0);
+}
+
+/*
+ * 8 SockError: an ICMP message came, and the attempt goes on.  Its errno is in the newest entry of
+ * the error queue (struct sock_exterr_skb is what an sk_buff's cb holds there); in sk_err_soft it
+ * comes later, and getsockopt(SO_ERROR) takes it away.  Origin 2: ICMP, 3: ICMPv6.
+ */
+rawtp:::inet_sk_error_report
+/args[0]->__sk_common.skc_state == 2 && args[0]->sk_protocol == 6 && args[0]->sk_err == 0
+    && args[0]->sk_error_queue.qlen != 0/
+{
+        this->error = &((struct sock_exterr_skb *)&args[0]->sk_error_queue.prev->cb[0])->ee;
+        trace(8); trace(timestamp); trace((uint64_t)args[0]); trace(0);
+        trace(this->error->ee_origin == 2 || this->error->ee_origin == 3 ? (int)this->error->ee_errno : 0);
 }
 
 /* 9 Retransmit; kernels before 6.15 do not say whether sending succeeded: see watch.py */

@@ -25,6 +25,7 @@ from dsight.connections.events import (
     PF_KTHREAD,
     SS_CONNECTING,
     SYN_RECV,
+    TCP,
     Args,
     Enter,
     Icmp,
@@ -51,6 +52,7 @@ LIMIT = 65536  # open attempts (and calls) remembered; beyond it the oldest is g
 ERESTARTSYS = 512  # include/linux/errno.h: a signal interrupts the call; never seen by the process
 
 _FAMILIES = {2: "inet", 10: "inet6"}
+_PROTOCOLS = {TCP: "tcp", MPTCP: "mptcp"}
 
 # What an errno means as an outcome.  All others: invalid.
 _OUTCOMES = {
@@ -95,8 +97,8 @@ class Change(Value):
     id: str
     who: Who
     netns: int | None
-    protocol: str
-    family: str
+    protocol: str | None
+    family: str | None
     via: str
     local: tuple[str | None, int | None]
     remote: tuple[str | None, int | None]
@@ -147,8 +149,8 @@ class _Attempt:
         self.sock = sock
         self.start = start
         self.who = who
-        self.protocol = "tcp"
-        self.family = "inet"
+        self.protocol: str | None = "tcp"
+        self.family: str | None = None
         self.via = "connect"
         self.netns: int | None = None
         self.local: tuple[str | None, int | None] = (None, None)
@@ -226,6 +228,10 @@ class Tracker:
         self._calls.clear()
         return changes
 
+    def forget(self, tid: int) -> None:
+        """The thread's next attempt is of no interest: what it does leads to nothing."""
+        self._calls.pop(tid, None)
+
     # The call.
 
     def _who(self, who: Who) -> list[Change]:
@@ -287,10 +293,13 @@ class Tracker:
         """connect(2) came back and no SYN was sent: an attempt only if the call failed by itself."""
         if error in _NO_VERDICT or enter.state == SS_CONNECTING:
             return []  # nothing failed, or the call asks what came of an attempt made before
+        peer = call.peer
+        if enter.sock == 0 and (peer is None or peer.address is None):
+            return []  # not a socket, and no address of ours: nobody meant TCP
         attempt = self._begin(call, enter.sock, enter.time)
-        if call.peer is not None and call.peer.address is not None:
-            attempt.remote = (call.peer.address, call.peer.port)
-            attempt.family = _FAMILIES.get(call.peer.family, attempt.family)
+        if peer is not None and peer.address is not None:
+            attempt.remote = (peer.address, peer.port)
+            attempt.family = _FAMILIES.get(peer.family, attempt.family)
         attempt.note(by="kernel")
         outcome = _OUTCOMES.get(error, "invalid")
         if error == ERESTARTSYS:
@@ -302,9 +311,9 @@ class Tracker:
         attempt = _Attempt(sock, start, call.who)
         enter = call.enter
         if enter is not None:
-            attempt.protocol = "mptcp" if enter.protocol == MPTCP else "tcp"
-            attempt.family = _FAMILIES.get(enter.family, "inet")
-            attempt.blocking = not enter.nonblocking
+            attempt.protocol = _PROTOCOLS.get(enter.protocol)
+            attempt.family = _FAMILIES.get(enter.family)
+            attempt.blocking = None if enter.sock == 0 else not enter.nonblocking
             attempt.netns = enter.netns or None
         return attempt
 
@@ -329,7 +338,7 @@ class Tracker:
             attempt.via = _via(call.who, syn)
             if enter is None:
                 del self._calls[syn.tid]
-        attempt.family = _FAMILIES.get(syn.family, "inet")
+        attempt.family = _FAMILIES.get(syn.family)
         attempt.netns = syn.netns
         attempt.local = (syn.local, syn.local_port or None)
         attempt.remote = (syn.remote, syn.remote_port)
@@ -357,7 +366,9 @@ class Tracker:
             attempt.closed = state.time  # within the call: Leave says why
             return []
         attempt.note(by="caller")
-        return [self._end(attempt, state.time, "aborted")]
+        # An ICMP error ends no attempt by itself (RFC 9293, 3.9.2.2): the caller was told and closed.
+        icmp = attempt.evidence.soft_error
+        return [self._end(attempt, state.time, _OUTCOMES.get(icmp, "aborted"), icmp)]
 
     def _error(self, event: SockError) -> list[Change]:
         attempt = self._open.get(event.sock)

@@ -8,7 +8,7 @@ No thread and no clock of its own: `feed` takes a record's values, `tick` and `s
 from __future__ import annotations
 
 from dsight.connections.diagnose import diagnose, place, remote
-from dsight.connections.events import Fork, ProcessExit, decode
+from dsight.connections.events import Fork, ProcessExit, Who, decode
 from dsight.connections.model import FAILED, Endpoint, Report, error_name
 from dsight.connections.tracker import Tracker
 from dsight.value import Value
@@ -34,18 +34,21 @@ class Selection(Value):
     uids: frozenset[int] = frozenset()
     failed: bool = False  # only what failed, or hangs
 
-    def takes(self, change: Change) -> bool:
-        """Whether an attempt is selected, by who makes it and where it goes."""
-        address, port = change.remote
-        if self.ports and port not in self.ports:
-            return False
-        if self.uids and change.who.uid not in self.uids:
+    def takes_who(self, who: Who) -> bool:
+        """Whether its attempts may be selected."""
+        if self.uids and who.uid not in self.uids:
             return False
         if self.comms:
             from fnmatch import fnmatchcase
 
-            if not any(fnmatchcase(change.who.comm, comm) for comm in self.comms):
-                return False
+            return any(fnmatchcase(who.comm, comm) for comm in self.comms)
+        return True
+
+    def takes(self, change: Change) -> bool:
+        """Whether an attempt of one of them is selected, by where it goes."""
+        address, port = change.remote
+        if self.ports and port not in self.ports:
+            return False
         if self.networks:
             from ipaddress import ip_address
 
@@ -54,6 +57,16 @@ class Selection(Value):
             ip = ip_address(address)
             return any(ip in network for network in self.networks)
         return True
+
+
+class _Known:
+    """What was found out of an open attempt: later its process or namespace may be gone."""
+
+    __slots__ = ("own", "process")
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.own: bool | None = None  # whether it goes to this host
 
 
 class Watcher:
@@ -75,7 +88,7 @@ class Watcher:
         self._roots = roots
         self._tree = set(roots or ())
         self._tracker = Tracker()
-        self._open: dict[str, Process] = {}  # selected attempts without an outcome
+        self._open: dict[str, _Known] = {}  # selected attempts without an outcome
 
     def feed(self, values: tuple[Any, ...]) -> list[Report]:
         """The reports that one record causes."""
@@ -88,6 +101,9 @@ class Watcher:
             return []
         if isinstance(event, ProcessExit):
             self._tree.discard(event.pid)
+            return []
+        if isinstance(event, Who) and not (self._is_ours(event) and self._selection.takes_who(event)):
+            self._tracker.forget(event.tid)
             return []
         return self._reports(self._tracker.feed(event))
 
@@ -113,11 +129,11 @@ class Watcher:
 
     def _report(self, change: Change) -> Report | None:
         if change.event == "attempt":
-            if not self._is_ours(change) or not self._selection.takes(change):
+            if not self._selection.takes(change):
                 return None
-            self._open[change.id] = self._processes.process(change.who, change.netns)
-        process = self._open.get(change.id)
-        if process is None:
+            self._open[change.id] = _Known(self._processes.process(change.who, change.netns))
+        known = self._open.get(change.id)
+        if known is None:
             return None
         if change.event == "outcome":
             del self._open[change.id]
@@ -126,12 +142,13 @@ class Watcher:
         ):
             return None
         told = change.event != "attempt"
-        where = place(change, self._host, told)
+        where = place(change, self._host, told, known.own)
+        known.own = where.self_
         return Report(
             change.event,
             change.time,
             change.id,
-            process,
+            known.process,
             change.protocol,
             change.family,
             change.via,
@@ -145,10 +162,10 @@ class Watcher:
             diagnose(change, where, self._host) if told else None,
         )
 
-    def _is_ours(self, change: Change) -> bool:
-        if self._roots is None or change.who.pid in self._tree:
+    def _is_ours(self, who: Who) -> bool:
+        if self._roots is None or who.pid in self._tree:
             return True
-        return any(pid in self._roots for pid, _ in change.who.parents)
+        return any(pid in self._roots for pid, _ in who.parents)
 
 
 # Clauses that some kernels cannot have, and what stands in for them.

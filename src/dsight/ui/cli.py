@@ -284,17 +284,19 @@ class _Run:
 
 
 def _face(arguments: Namespace, wall_offset: int) -> TextFace | JsonFace:
+    # Not sys.stdout: with PYTHONUNBUFFERED it forgets what a write left over that a signal cut short.
+    out = open(1, "w", encoding=sys.stdout.encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115
     if arguments.json:
         from dsight.ui.jsonl import JsonFace
 
-        return JsonFace(sys.stdout, wall_offset)
+        return JsonFace(out, wall_offset)
     from dsight.ui.text import TextFace
 
     terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     colour = arguments.color == "always" or (arguments.color == "auto" and terminal and not os.environ.get("NO_COLOR"))
     # A command writes to the same terminal: lines drawn in place would overwrite its output.
     live = terminal and arguments.command is None
-    return TextFace(sys.stdout, wall_offset, live, colour, not arguments.no_summary, _terminal_size)
+    return TextFace(out, wall_offset, live, colour, not arguments.no_summary, _terminal_size)
 
 
 def _terminal_size() -> tuple[int, int]:

@@ -23,6 +23,7 @@ GROUPS = 10_000  # of the summary; what comes later is counted together
 ROWS = 60  # of the summary, shown
 
 _WIDTHS = (12, 24, 30, 11, 8)  # time, process, destination, outcome, how long
+_NARROW = (12, 18, 22, 11, 7)  # on terminals of less than 100 columns
 _INTERPRETERS = frozenset({"python", "perl", "ruby", "node", "php", "bash", "sh", "dash", "lua"})
 
 _COLOURS = {
@@ -62,6 +63,7 @@ class TextFace:
         self._waiting: dict[str, Report] = {}  # of these, on a pipe: not written yet
         self._drawn = 0  # lines of open attempts on the terminal
         self._headed = False
+        self._widths = _NARROW if live and size()[0] < 100 else _WIDTHS
 
     def show(self, reports: list[Report | Lost]) -> None:
         """One batch."""
@@ -124,9 +126,9 @@ class TextFace:
         where = str(report.remote) + (" (here)" if report.remote.self_ else "")
         long = seconds(waited) if report.latency_ns is not None or now is not None else ""
         texts = (clock(start + self._offset), label(report.process), where, word, long)
-        cells = [fit(text, width) for text, width in zip(texts[:4], _WIDTHS)]
+        cells = [fit(text, width) for text, width in zip(texts[:4], self._widths)]
         cells[3] = self._paint(_COLOURS.get(word, ""), cells[3])
-        line = " ".join(cells) + " " + texts[4].rjust(_WIDTHS[4])
+        line = " ".join(cells) + " " + texts[4].rjust(self._widths[4])
         why = reason(report)
         return f"{line}  {why}" if why else line
 
@@ -139,15 +141,20 @@ class TextFace:
             return []
         self._headed = True
         names = ("TIME", "PROCESS", "DESTINATION", "OUTCOME", "AFTER")
-        head = " ".join(n.ljust(w) for n, w in zip(names[:4], _WIDTHS)) + " " + names[4].rjust(_WIDTHS[4]) + "  WHY"
+        head = (
+            " ".join(n.ljust(w) for n, w in zip(names[:4], self._widths))
+            + " "
+            + names[4].rjust(self._widths[4])
+            + "  WHY"
+        )
         return [self._paint("1", head)]
 
     def _draw(self, lines: list[str], now: int | None) -> None:
         """Take the open lines away, write `lines` for good, draw the open ones again."""
         columns, rows = self._size()
         out = [f"\r\x1b[{self._drawn}A\x1b[J" if self._drawn else ""]
-        for line in [*self._head(), *lines]:
-            out.append(self._wrapped(line, columns) + "\n")
+        out += [clip(head, columns - 1) + "\n" for head in self._head()]
+        out += [self._wrapped(line, columns) + "\n" for line in lines]
         room = max(rows - 2, 1)
         shown = list(self._open.values())[-room:]
         for report in shown:
@@ -158,14 +165,14 @@ class TextFace:
 
     def _wrapped(self, line: str, columns: int) -> str:
         """A line whose reason does not fit goes on below, indented."""
-        indent = sum(_WIDTHS) + len(_WIDTHS) + 1
+        indent = sum(self._widths) + len(self._widths) + 1
         if columns <= 40 or width(line) <= columns:
             return line
         from textwrap import wrap
 
         at = _offset(line, indent)
-        below = wrap(line[at:], columns - _WIDTHS[0] - 1, break_on_hyphens=False)
-        return "\n".join([line[:at].rstrip(), *(" " * (_WIDTHS[0] + 1) + text for text in below)])
+        below = wrap(line[at:], columns - self._widths[0] - 1, break_on_hyphens=False)
+        return "\n".join([line[:at].rstrip(), *(" " * (self._widths[0] + 1) + text for text in below)])
 
     def _paint(self, colour: str, text: str) -> str:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colour and colour else text

@@ -148,6 +148,12 @@ def test_not_a_socket() -> None:
         who(), Enter(T, TID, 9, 0, SS_UNCONNECTED, 0, 0, False, 4026), Peer(TID, 2, THERE, 80), leave(T + 5, -9)
     )
     assert (outcome(changes).outcome, changes[-1].error) == ("invalid", 9)
+    assert changes[-1].protocol is None and changes[-1].blocking is None
+    # A descriptor that is no socket, and an address that is none of ours.
+    assert (
+        play(who(), Enter(T, TID, 9, 0, SS_UNCONNECTED, 0, 0, False, 4026), Peer(TID, 0, None, None), leave(T, -88))
+        == []
+    )
 
 
 def test_gave_up_after_silence() -> None:
@@ -212,7 +218,7 @@ def test_icmp_from_a_router_then_the_application_ends() -> None:
     end = outcome(
         play(enter(), syn(), leave(T + 20, -115), SockError(T + 30, SOCK, 0, 113), state(T + 40, CLOSE, soft=113))
     )
-    assert (end.outcome, end.evidence.soft_error) == ("aborted", 113)
+    assert (end.outcome, end.error, end.evidence.by) == ("unreachable", 113, "caller")
 
 
 def test_local_ports_exhausted() -> None:

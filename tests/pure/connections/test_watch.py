@@ -1,0 +1,119 @@
+"""Records in, reports out: selection, descendants, what is remembered of an attempt."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from ipaddress import ip_network
+
+from dsight.connections.host import Listening, Owner
+from dsight.connections.processes import Processes
+from dsight.connections.watch import Selection, Watcher, script
+
+T = 1_000_000_000
+
+
+class Host:
+    """Knows routes until its namespace goes."""
+
+    gone = False
+
+    def route(self, address: str, netns: int | None, pid: int) -> str | None:
+        return None if self.gone else "local" if address == "10.0.0.1" else "unicast"
+
+    def listening(self, netns: int | None, pid: int) -> tuple[Listening, ...] | None:
+        return None if self.gone else ()
+
+    def owner(self, inode: int) -> Owner | None:
+        return None
+
+
+def records(pid: int, address: str = "10.0.0.9", port: int = 80, comm: str = "app", uid: int = 0, parent: int = 1,
+            error: int = 111) -> list[tuple[object, ...]]:  # fmt: skip
+    there = struct.unpack("=I", socket.inet_aton(address))[0]
+    be = struct.unpack("=H", struct.pack("!H", port))[0]
+    new = 7 if error else 1
+    zero = bytes(16)
+    return [
+        (1, T, pid, pid, comm, uid, 1, 1, 0, 0, parent, "parent", 0, "swapper"),
+        (3, T, pid, 3, 0xFFFF0000 + pid, 1, 6, 2, 0, 77),
+        (6, T + 5, pid, 0xFFFF0000 + pid, 2, 0, there, zero, zero, 0, be, 77, 0),
+        (7, T + 9, 0, 0xFFFF0000 + pid, 2, new, error, 0, 2, 0, zero, 0),
+        (5, T + 10, pid, -error),
+    ]
+
+
+def run(watcher: Watcher, rows: list[tuple[object, ...]]) -> list[tuple[str, int, str | None]]:
+    return [(r.event, r.process.pid, r.outcome) for row in rows for r in watcher.feed(row)]
+
+
+def watcher(roots: frozenset[int] | None = None, host: Host | None = None, **selection: object) -> Watcher:
+    return Watcher(host or Host(), Processes(), Selection(**selection), roots)
+
+
+def test_everything() -> None:
+    assert run(watcher(), records(4194400)) == [("attempt", 4194400, None), ("outcome", 4194400, "refused")]
+
+
+def test_selection() -> None:
+    for wanted, other in [
+        ({"ports": frozenset({80})}, {"ports": frozenset({81})}),
+        ({"comms": ("x", "ap*")}, {"comms": ("ap",)}),
+        ({"uids": frozenset({0})}, {"uids": frozenset({5})}),
+        ({"networks": (ip_network("10.0.0.0/8"),)}, {"networks": (ip_network("2001:db8::/32"),)}),
+    ]:
+        assert len(run(watcher(**wanted), records(4194400))) == 2, wanted
+        assert run(watcher(**other), records(4194400)) == [], other
+
+
+def test_failed_only() -> None:
+    assert run(watcher(failed=True), records(4194400)) == [("outcome", 4194400, "refused")]
+    assert run(watcher(failed=True), records(4194400, error=0)) == []
+
+
+def test_descendants() -> None:
+    one = watcher(frozenset({50}))
+    assert run(one, records(50)) and run(one, records(60)) == []
+    run(one, [(12, T, 50, 60), (12, T, 60, 61), (12, T, 99, 98)])
+    assert run(one, records(61)) and run(one, records(98)) == []
+    run(one, [(13, T, 61)])
+    assert run(one, records(61)) == []  # a pid used again
+    assert run(one, records(70, parent=50))  # its fork was not seen
+    one.adopt({80})
+    assert run(one, records(80))
+
+
+def test_of_no_interest_then_of_interest_in_one_thread() -> None:
+    one = watcher(comms=("app",))
+    rows = records(4194400, comm="other")
+    assert run(one, [*rows[:2], *records(4194400)]) == [("attempt", 4194400, None), ("outcome", 4194400, "refused")]
+
+
+def test_what_was_known_at_the_attempt_stays_known() -> None:
+    host = Host()
+    one = watcher(host=host)
+    *before, end, _ = records(4194400, "10.0.0.1")
+    reports = [r for row in before for r in one.feed(row)]
+    assert reports[0].remote.self_ is True and one.open == 1
+    host.gone = True
+    (last,) = one.feed(end)
+    assert last.remote.self_ is True and last.diagnosis is not None
+    assert last.diagnosis.code == "nothing-listens-here" and "unknown" in last.diagnosis.text
+    assert one.open == 0
+
+
+def test_hanging_and_pending() -> None:
+    one = watcher()
+    for row in records(4194400)[:3]:
+        one.feed(row)
+    assert [r.event for r in one.tick(3 * T)] == ["hanging"]
+    (end,) = one.stop(4 * T)
+    assert (end.outcome, end.latency_ns) == ("pending", 3 * T)
+
+
+def test_script_fits_the_kernel() -> None:
+    full = script(True, lambda name, argument: True)
+    assert "icmp_send" in full and "sched_process_fork" in full and "trace(args[2]);\n}" in full
+    old = script(False, lambda name, argument: name == "tcp_retransmit_skb" and argument < 2)
+    assert "icmp_send" not in old and "sched_process_fork" not in old
+    assert "args[2])" not in old and "trace(0);\n}" in old[old.index("tcp_retransmit_skb") :]

@@ -1,0 +1,178 @@
+"""The watcher's text and JSON: lines on a pipe, lines in place on a terminal, the summary, untrusted text."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+
+from dsight.connections.model import Diagnosis, Endpoint, Listener, Lost, Parent, Process, Report
+from dsight.ui.jsonl import JsonFace
+from dsight.ui.text import TextFace, clip, fit, label, width
+
+S = 1_000_000_000
+
+
+def report(
+    event: str = "attempt", id: str = "a", outcome: str | None = None, time: int = 0, comm: str = "app", **more: object
+) -> Report:
+    process = Process(7, 8, comm, "/bin/app", ("app", "-x"), 1, (Parent(1, "init"),), 0, "root", None, None, None, 5)
+    facts: dict[str, object] = {"latency_ns": None if event == "attempt" else time, "syns": 2}
+    if outcome == "refused":
+        facts |= {"error": "ECONNREFUSED", "diagnosis": Diagnosis("refused-by-peer", "answered with a reset")}
+    remote = Endpoint("10.0.0.9", 9300, None, False)
+    facts |= {"remote": remote, "local": Endpoint("10.0.0.1", 4000), "blocking": True}
+    return Report(event, time, id, process, "tcp", "inet", "connect", outcome=outcome, **(facts | more))  # type: ignore[arg-type]
+
+
+def screen(text: str, rows: int = 50) -> list[str]:
+    """What a terminal shows after the text: cursor up, erase below, carriage return, newline."""
+    lines, at = [""], 0
+    for piece in re.findall(r"\x1b\[\d*[A-Za-z]|\x1b\[[0-9;]*m|\n|\r|[^\x1b\r\n]+", text):
+        if piece == "\n":
+            at += 1
+            if at == len(lines):
+                lines.append("")
+        elif piece.endswith("A") and piece.startswith("\x1b"):
+            at -= int(piece[2:-1] or 1)
+        elif piece == "\x1b[J":
+            lines = [*lines[:at], ""]
+        elif piece not in ("\r",) and not piece.startswith("\x1b"):
+            lines[at] += piece
+    return lines
+
+
+def test_on_a_pipe_a_quick_attempt_is_one_line() -> None:
+    out = io.StringIO()
+    face = TextFace(out, 0, summary=False)
+    face.show([report(), report("outcome", outcome="refused", time=5000)])
+    face.refresh(S)
+    head, line = out.getvalue().splitlines()
+    assert head.split() == ["TIME", "PROCESS", "DESTINATION", "OUTCOME", "AFTER", "WHY"]
+    assert line.split(None, 4)[1:] == ["app[7]", "10.0.0.9:9300", "refused", "5 µs  answered with a reset"]
+    assert line.index("refused") == head.index("OUTCOME")
+
+
+def test_on_a_pipe_a_slow_attempt_is_told_when_noticed() -> None:
+    out = io.StringIO()
+    face = TextFace(out, 0, summary=False)
+    face.show([report()])
+    assert out.getvalue() == ""
+    face.refresh(S // 2)
+    face.refresh(S)
+    assert out.getvalue().count("connecting") == 1
+    face.show([report("hanging", time=S)])
+    face.show([report("outcome", outcome="connected", time=2 * S)])
+    assert [li.split()[3] for li in out.getvalue().splitlines()[1:]] == ["connecting", "hanging", "connected"]
+
+
+def test_on_a_terminal_open_lines_stand_below_and_nothing_is_there_twice() -> None:
+    out = io.StringIO()
+    face = TextFace(out, 0, live=True, summary=False, size=lambda: (200, 24))
+    face.show([report(id="slow")])
+    face.show([report(id="quick", comm="quick"), report("outcome", "quick", "refused", 5000, "quick")])
+    shown = screen(out.getvalue())
+    assert [li.split()[1:4] for li in shown[1:3]] == [
+        ["quick[7]", "10.0.0.9:9300", "refused"],
+        ["app[7]", "10.0.0.9:9300", "connecting"],
+    ]
+    face.show([report("hanging", "slow", time=S)])
+    face.refresh(3 * S)
+    assert "hanging" in screen(out.getvalue())[2] and "3.0 s" in screen(out.getvalue())[2]
+    face.show([report("outcome", "slow", "connected", 4 * S)])
+    face.finish(5 * S)
+    shown = [li for li in screen(out.getvalue()) if li]
+    assert len(shown) == 3 and "connected" in shown[2]
+
+
+def test_open_lines_never_exceed_the_terminal() -> None:
+    out = io.StringIO()
+    face = TextFace(out, 0, live=True, summary=False, size=lambda: (60, 10))
+    face.show([report(id=str(n), comm=f"p{n}") for n in range(50)])
+    face.refresh(S)
+    shown = screen(out.getvalue())
+    assert sum("p4" in li for li in shown) == 8 and len(shown) <= 10
+    assert all(width(li) < 60 for li in shown[1:])
+
+
+def test_a_long_reason_goes_on_below() -> None:
+    out = io.StringIO()
+    face = TextFace(out, 0, live=True, summary=False, size=lambda: (100, 24))
+    face.show([report("outcome", outcome="refused", diagnosis=Diagnosis("x", "word " * 40), time=1)])
+    lines = screen(out.getvalue())[1:-1]
+    assert len(lines) == 4 and all(width(li) <= 100 for li in lines) and lines[1].startswith(" " * 13 + "word")
+
+
+def test_colour_only_where_asked() -> None:
+    for colour in (False, True):
+        out = io.StringIO()
+        TextFace(out, 0, colour=colour).show([report("outcome", outcome="refused", time=1)])
+        assert ("\x1b[" in out.getvalue()) is colour
+
+
+def test_summary_worst_first() -> None:
+    out = io.StringIO()
+    face = TextFace(out, 0)
+    for n in range(3):
+        face.show([report("outcome", str(n), "connected", 1000)])
+    face.show([report("outcome", "x", "refused", 3000), report("outcome", "y", "refused", 5000)])
+    out.truncate(0)
+    out.seek(0)
+    face.finish(0)
+    lines = out.getvalue().strip().splitlines()
+    assert lines[0] == "5 attempts by 1 process"
+    assert lines[2].split() == ["refused", "2", "app", "10.0.0.9:9300", "4", "µs", "answered", "with", "a", "reset"]
+    assert lines[3].split()[:2] == ["connected", "3"]
+    empty = io.StringIO()
+    TextFace(empty, 0).finish(0)
+    assert empty.getvalue() == ""
+
+
+def test_untrusted_text_is_harmless() -> None:
+    evil = "\x1b[2J\x07\n\u202e\udcff\u009b"
+    out = io.StringIO()
+    face = TextFace(out, 0)
+    face.show([report("outcome", outcome="refused", comm=evil, time=1), Lost(0, 3, evil)])
+    face.finish(0)
+    assert not set(out.getvalue()) & {"\x1b", "\x07", "\u202e", "\udcff", "\u009b"}
+    assert len(out.getvalue().splitlines()) == 7  # head, line, lost; empty, two heads, line
+    out.getvalue().encode()
+
+
+def test_widths() -> None:
+    assert width("ab") == 2 and width("日本") == 4 and width("e\u0301") == 1 and width("\x1b[31mab\x1b[0m") == 2
+    for text in ("short", "日本語日本語日本語", "a-very-long-process-name-indeed[4711]", "e\u0301" * 30):
+        assert width(fit(text, 10)) == 10
+    assert fit("a-very-long-process-name[4711]", 12).endswith("[4711]")
+    assert clip("日本語", 3) == "日" and width(clip("\x1b[31mabcdef\x1b[0m", 3)) == 3
+
+
+def test_label_names_the_script_of_an_interpreter() -> None:
+    process = report().process.replace(comm="python3.11", args=("python3", "-u", "/srv/shop.py", "--port"))
+    assert label(process) == "python3.11 shop.py[7]"
+    assert label(process.replace(comm="javac")) == "javac[7]"
+    assert label(process.replace(args=("python3", "-c", "import os; x"))) == "python3.11[7]"
+
+
+def test_json_has_the_records_names() -> None:
+    out = io.StringIO()
+    face = JsonFace(out, 1_700_000_000 * S)
+    listener = Endpoint("127.0.0.1", 80, None, True, Listener(5, "nginx"))
+    face.show(
+        [report(), report("outcome", outcome="refused", time=7, comm="a\udcff\x1b\n", remote=listener), Lost(9, 4, "w")]
+    )
+    attempt, outcome, lost = (json.loads(li) for li in out.getvalue().splitlines())
+    assert set(attempt) == set("event time id process protocol family via local remote blocking".split())
+    assert set(outcome) - set(attempt) == {"outcome", "error", "latency_ns", "syns", "diagnosis"}
+    assert set(attempt["process"]) == set(
+        "pid tid comm exe args ppid parents uid user cgroup container unit netns".split()
+    )
+    assert attempt["time"] == "2023-11-14T22:13:20.000000000Z" and outcome["time"].endswith(":20.000000007Z")
+    assert outcome["remote"] == {
+        "address": "127.0.0.1", "port": 80, "name": None, "self": True, "listener": {"pid": 5, "comm": "nginx"},
+    }  # fmt: skip
+    assert outcome["process"]["comm"] == "a\\xff\x1b\n" and attempt["process"]["parents"] == [
+        {"pid": 1, "comm": "init"}
+    ]
+    assert lost == {"event": "lost", "time": "2023-11-14T22:13:20.000000009Z", "count": 4, "where": "w"}
+    assert out.getvalue().isascii()
