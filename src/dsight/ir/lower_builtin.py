@@ -106,10 +106,6 @@ def _errno(low: Lowering) -> int:
     return result
 
 
-def builtin_value(low: Lowering, e: typed.Builtin) -> int:
-    return builtin(low, e.name)
-
-
 def arg_value(low: Lowering, e: typed.Arg) -> int:
     value = argument(low, e.index)
     return value if int_size(e.type) >= 8 else lower_expr.normalise(low, value, e.type)

@@ -313,12 +313,13 @@ def _addr_of(low: Lowering, e: typed.AddrOf) -> int:
     raise low.unsupported("the address of this variable", e.span)
 
 
+# The neighbours import this module: theirs are looked up when they are used.
 _RULES: dict[type[typed.TExpr], Callable[[Lowering, Any], int]] = {
     typed.Const: _const,
-    typed.Builtin: lower_builtin.builtin_value,
-    typed.Arg: lower_builtin.arg_value,
-    typed.Var: lower_var.var_value,
-    typed.Assoc: lower_var.assoc_value,
+    typed.Builtin: lambda low, e: lower_builtin.builtin(low, e.name),
+    typed.Arg: lambda low, e: lower_builtin.arg_value(low, e),
+    typed.Var: lambda low, e: lower_var.var_value(low, e),
+    typed.Assoc: lambda low, e: lower_var.assoc_value(low, e),
     typed.Mem: _mem,
     typed.AddrOf: _addr_of,
     typed.Unary: _unary,
@@ -327,8 +328,8 @@ _RULES: dict[type[typed.TExpr], Callable[[Lowering, Any], int]] = {
     typed.Cond: _cond,
     typed.Comma: _comma,
     typed.Convert: _convert,
-    typed.Assign: lower_var.assign,
-    typed.IncDec: lower_var.inc_dec,
+    typed.Assign: lambda low, e: lower_var.assign(low, e),
+    typed.IncDec: lambda low, e: lower_var.inc_dec(low, e),
     typed.Call: _call,
     typed.Let: _let,
     typed.Temp: _temp,
