@@ -357,6 +357,11 @@ def _xadd(e: Emitter, instr: Instr) -> None:
 # -- calls and composite operations
 
 
+# Calls of these become calls of the map's own functions, which returned int, the high half of r0
+# undefined, before 6.4 (d7ba4cc900bf, "bpf: return long from bpf_map_ops funcs").
+_INT = frozenset({"map_update_elem", "map_delete_elem"})
+
+
 def _call(e: Emitter, instr: Instr) -> None:
     args = instr.args[1:]
     _arguments(e, args)
@@ -368,6 +373,9 @@ def _call(e: Emitter, instr: Instr) -> None:
     helper = instr.args[0]
     assert type(helper) is str
     e.add(bpf.call(HELPERS[helper]))
+    if helper in _INT and e.places[instr.dst] is not None:
+        e.add(bpf.alu_imm(bpf.LSH, 0, 32))
+        e.add(bpf.alu_imm(bpf.ARSH, 0, 32))
     e.result(instr, 0)
 
 

@@ -122,7 +122,8 @@ ROWS: list[tuple[str, str, list[str]]] = [
         "call",
         "%9 = call map_update_elem, map(table), %4, %3, 0",
         [
-            "r1 = map(table)", "r2 = r10", "r2 += -16", "r3 = value(globals + 0)", "r4 = 0", "call 2",
+            "r1 = map(table)", "r2 = r10", "r2 += -16", "r3 = value(globals + 0)", "r4 = 0", "call 2", "r0 <<= 32",
+            "r0 s>>= 32",
         ],
     ),
     (
