@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from dsight.errors import CompileError, fail
 from dsight.lang import ast, builtins, check_xlate, constants, declare
-from dsight.lang.check_convert import convert, decay, is_int, is_ptr, is_string, quoted, same, wrap
+from dsight.lang.check_convert import (
+    computable,
+    convert,
+    decay,
+    is_int,
+    is_ptr,
+    is_string,
+    quoted,
+    same,
+    to_string,
+    wrap,
+)
 from dsight.lang.scope import Scope, Translated, suggest, unsupported
 from dsight.lang.typed import AddrOf, Arg, Assoc, Binary, Builtin, Const, Mem, TExpr, Var, Variable
 from dsight.lang.types import (
@@ -13,6 +24,7 @@ from dsight.lang.types import (
     VOID,
     Array,
     Func,
+    Inet,
     Pointer,
     Struct,
     Type,
@@ -396,6 +408,7 @@ def _subscript(cx: Scope, base: TExpr, e: ast.Index) -> TExpr:
     at = decay(cx.expr(e.keys[0]))
     if not is_int(at.type):
         raise fail("D_ARR_BADREF", f'an index is an integer, this is "{at.type}"', e.keys[0].span)
+    computable(at, "D_ARR_BADREF", "an index")
     u = unqualified(base.type)
     if isinstance(u, Array) and isinstance(base, Mem):
         if isinstance(at, Const) and u.count > 1 and not 0 <= at.value < u.count:
@@ -497,14 +510,12 @@ def key_value(cx: Scope, e: ast.Expr) -> TExpr:
     key = check_xlate.native(decay(cx.expr(e)))
     if not (is_int(key.type) or is_ptr(key.type) or is_string(key.type)):
         raise fail("D_KEY_TYPE", f'a key is an integer, a pointer or a string; this is "{key.type}"', e.span)
+    computable(key, "D_KEY_TYPE", "a key")
     return key
 
 
 def key_as(key: TExpr, want: Type, span: Span, what: str) -> TExpr:
     """A key converted to the type the first use (or the declaration) fixed."""
-    from dsight.lang.check_convert import to_string
-    from dsight.lang.types import Inet
-
     u, v = unqualified(want), unqualified(key.type)
     if is_string(u):
         if not is_stringlike(v):

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dsight.errors import CompileError, fail
 from dsight.lang import ast, check_access, check_printf
 from dsight.lang.builtins import ACTIONS, AGGREGATING, SUBROUTINES
-from dsight.lang.check_convert import convert, is_int, is_ptr, is_signed, is_string, joined_string, to_string
+from dsight.lang.check_convert import (
+    computable,
+    convert,
+    is_int,
+    is_ptr,
+    is_signed,
+    is_string,
+    joined_string,
+    to_string,
+)
 from dsight.lang.check_ops import operand
 from dsight.lang.scope import Scope, suggest, unsupported
 from dsight.lang.typed import ActionStmt, Aggregation, AggStmt, Const, If, TExpr, TStmt
@@ -255,6 +264,7 @@ def action(cx: Scope, call: ast.Call) -> TStmt:
         if value is None or not is_int(value.type):
             tag = "D_NORMALIZE_SCALAR" if name == "normalize" else "D_PROTO_ARG"
             raise fail(tag, f"argument 2 of {name}() must be an integer", given.span)
+        computable(value, "D_PROTO_ARG", f"{name}()")
         if name == "normalize" and isinstance(value, Const) and value.value == 0:
             raise fail("D_NORMALIZE_SCALAR", "normalize() divides by its second argument: it cannot be 0", given.span)
         args = (convert(value, LONG if name == "trunc" or is_signed(value.type) else ULONG),)

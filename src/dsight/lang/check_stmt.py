@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dsight.errors import fail
 from dsight.lang import ast, builtins, check_agg, check_printf
-from dsight.lang.check_convert import convert, decay, is_int, is_ptr, is_string, to_string
+from dsight.lang.check_convert import computable, convert, decay, is_int, is_ptr, is_string, to_string
 from dsight.lang.check_ops import operand, scalar
 from dsight.lang.check_xlate import native
 from dsight.lang.scope import Scope, Translated, unsupported
@@ -122,6 +122,7 @@ def _exit(cx: Scope, call: ast.Call) -> TStmt:
     status = operand(cx, given)
     if not is_int(status.type):
         raise fail("D_PROTO_ARG", f'the status of exit() must be an integer, this is "{status.type}"', given.span)
+    computable(status, "D_PROTO_ARG", "exit()")
     return ActionStmt(call.span, "exit", (convert(status, INT),))
 
 
