@@ -104,6 +104,7 @@ RULES = [
     ("not %9", "not %9"), ("add %11, 5", "%1"), ("xor %1, 0", "%1"),
     ("zext %12, 16", "%12"), ("zext %13, 16", "zext %13, 16"), ("sext %13, 32", "%13"), ("zext %14, 16", "%14"),
     ("sext %14, 16", "sext %14, 16"), ("zext %8, 32", "zext %8, 32"),
+    ("zext %15, 32", "zext %15, 32"),
     ("set eq %1, %1", "1"), ("set ult %1, %1", "0"), ("set ugt 5, %1", "set ult %1, 5"),
     ("set sle 5, %1", "set sge %1, 5"),
     ("set eq %10, 0", "set sge %1, %2"), ("set ne %10, 0", "set slt %1, %2"), ("set eq %10, 1", "set slt %1, %2"),
@@ -119,6 +120,7 @@ PREPARED = """%5 = load %0+3, 1
 %12 = shl %5, 8
 %13 = add %5, %12
 %14 = mul %5, %5
+%15 = sext %1, 16
 """
 
 
@@ -237,8 +239,9 @@ ret 0"""
     assert "br ne %2, 0 -> yes, out" in shown
 
 
-def test_a_jump_is_not_led_on_by_a_constant_set_over() -> None:
-    text = "br eq %1, 5 -> w, x\nw:\n%3 = mov 0\n%3 = load %0+0, 4\njmp j\nx:\n%3 = mov 1\njmp j\n"
+@pytest.mark.parametrize("last", ["load %0+0, 4", "sub 5, %1", "mov %1"])
+def test_a_jump_is_not_led_on_by_a_constant_set_over(last: str) -> None:
+    text = f"br eq %1, 5 -> w, x\nw:\n%3 = mov 0\n%3 = {last}\njmp j\nx:\n%3 = mov 1\njmp j\n"
     text += "j:\nbr ne %3, 0 -> yes, no\nyes:\nret 1\nno:\nret 0"
     assert "br ne %3, 0 -> yes, no" in show(straighten(function(text)))
 
@@ -304,6 +307,11 @@ def test_share(first: str, between: str, second: str, shared: bool) -> None:
     text = f"{head}%20 = {first}\n{between}\n%21 = {second}\nret %21"
     line = show(share(function(text, " s:8 t:8"))).split("\n")[-4].strip()
     assert line == ("%21 = mov %20" if shared else f"%21 = {second}")
+
+
+def test_a_register_set_again_holds_nothing_to_share() -> None:
+    text = "%8 = add %1, %2\n%8 = mov 3\n%9 = add %1, %2\nret %9"
+    assert "%9 = add %1, %2" in show(share(function(text)))
 
 
 @pytest.mark.parametrize("once", [True, False])
