@@ -233,10 +233,10 @@ def fold(op: str, t: Type, a: int, b: int) -> int | None:
         if (a < 0) != (b < 0):
             q = -q
         return wrap(q if op == "/" else a - q * b, t)
-    if op == "<<":
-        return wrap(a << (b & (8 * t.size - 1)), t)
+    if op == "<<":  # as the program shifts when it runs: in 64 bits, then cut to the type (ir.ops: shl)
+        return wrap(a << (b & 63), t)
     if op == ">>":
-        return wrap(a >> (b & (8 * t.size - 1)), t)
+        return wrap(a >> (b & 63), t)
     return wrap(_FOLD[op](a, b), t)
 
 
@@ -267,15 +267,6 @@ def is_pure(e: TExpr) -> bool:
     return isinstance(e, (Const, Str, Arg, Builtin, Temp, Var)) and not (
         isinstance(e, Builtin) and e.name in ("timestamp", "vtimestamp", "walltimestamp", "cwd", "execargs")
     )
-
-
-def describe(t: Type) -> str:
-    """A type for a message, with its meaning where the name alone hides it."""
-    u = unqualified(t)
-    text = str(t)
-    if u is not t and isinstance(u, (Int, Pointer)) and str(u) != text:
-        return f'"{text}" ({u})'
-    return f'"{text}"'
 
 
 def quoted(span: Span) -> str:

@@ -22,7 +22,7 @@ from dsight.lang.check_convert import (
     to_string,
 )
 from dsight.lang.scope import Scope, Translated, Translator, suggest
-from dsight.lang.typed import Const, Convert, Let, Temp, TExpr
+from dsight.lang.typed import Let, Temp, TExpr
 from dsight.lang.types import Pointer, Qualified, Struct, Type, Typedef, is_stringlike, unqualified
 
 TYPE_CHECKING = False
@@ -216,8 +216,6 @@ def _as(cx: Scope, e: TExpr, t: Type, span: Span, tag: str) -> TExpr:
         return convert(e, t)
     if isinstance(u, Struct) and same(u, e.type):
         return e
-    if isinstance(e.type, Pointer) and isinstance(u, Struct):  # pragma: no branch
-        raise fail(tag, f'"{t}" is wanted, this is a pointer', span)
     raise fail(tag, f'"{t}" is wanted, this is "{e.type}"', span)
 
 
@@ -271,8 +269,6 @@ def inline(cx: Scope, item: ast.Inline, args: tuple[ast.Expr, ...], span: Span) 
             given = Temp(given.type, given.span, at)
         bound[d.name] = given
     body = _expand(cx, name, bound, item.value, t, span, "D_OP_INCOMPAT")
-    if isinstance(body, Convert) and isinstance(body.operand, Const):
-        body = body.operand
     for at, given in reversed(lets):
         body = Let(body.type, span, at, given, body)
     return body

@@ -86,11 +86,6 @@ class Scope:
         self._temps += 1
         return self._temps
 
-    def translator(self, output: Type, given: Type) -> Translator | None:
-        from dsight.lang.check_xlate import find
-
-        return find(self, output, given)
-
 
 def suggest(name: str, among: Iterable[str], what: str = "did you mean") -> str | None:
     """A hint with near names, if there are any."""
