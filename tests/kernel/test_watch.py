@@ -48,7 +48,9 @@ class Watch:
     def kill(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
-            self.process.communicate()
+        for pipe in (self.process.stdout, self.process.stderr):
+            pipe.close()
+        self.process.wait()
 
 
 @pytest.fixture
@@ -222,9 +224,8 @@ def test_hostile_name_and_arguments(port: int) -> None:
 
 def test_command_and_its_descendants_only(port: int) -> None:
     """-c: also a grandchild whose parents have gone; nobody else; and the command's exit status."""
-    stranger = subprocess.Popen(
-        [sys.executable, "-c", f"import socket, time\nwhile not time.sleep(0.002): socket.socket().connect_ex(('127.0.0.1', {port}))"]
-    )
+    program = f"import socket, time\nwhile not time.sleep(0.002): socket.socket().connect_ex(('127.0.0.1', {port}))"
+    stranger = subprocess.Popen([sys.executable, "-c", program])
     try:
         grand = f"(sleep 0.2; exec bash -c ': >/dev/tcp/127.0.0.1/{port}' grandchild) & "
         command = f'bash -c "{grand} (: >/dev/tcp/127.0.0.1/{port}); wait; sleep 0.4; exit 7"'

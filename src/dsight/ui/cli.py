@@ -59,6 +59,12 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:  # before the probes were armed
         return 130
+    except Exception as error:
+        if os.environ.get("DSIGHT_DEBUG"):
+            raise
+        hint = "this is a bug in dsight: please report it with what DSIGHT_DEBUG=1 shows"
+        _complain(Error(f"internal error: {type(error).__name__}: {error}", hint))
+        return 1
 
 
 def _complain(error: Error) -> None:
