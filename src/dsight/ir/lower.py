@@ -278,8 +278,7 @@ def _run_error_clauses(low: Lowering, clause: typed.Clause) -> None:
     info, address = b.emit("mov", low.fault_info), b.emit("mov", low.fault_address)
     low.error_args = (0, clause.index + 1, b.emit("shr", info, 16), 0, b.emit("and", info, 0xFFFF), address)
     low.probe = low.errors[0].probes[0].id
-    written: set[object] = set()
     for error in low.errors:
         _lower_clause(low, error)
-    low.error_args, low.probe, low.action = None, probe, action
-    low.clause, low.known = clause, before
+    low.error_args, low.probe, low.action, low.clause = None, probe, action, clause
+    low.known = {k: v for k, v in before.items() if not isinstance(k, typed.Variable)}  # they may have been assigned

@@ -10,7 +10,7 @@ from dsight.ir import lower_builtin, lower_call, lower_text, lower_var
 from dsight.ir.ops import Reg
 from dsight.ir.storage import int_signed, int_size
 from dsight.lang import typed
-from dsight.lang.types import String, Type, unqualified
+from dsight.lang.types import BOOL, String, Type, unqualified
 from dsight.record import BADADDR, DIVZERO
 
 TYPE_CHECKING = False
@@ -46,6 +46,8 @@ def signed64(value: int) -> int:
 def normalise(low: Lowering, value: int, t: Type) -> int:
     """Bring a 64-bit value into range of a scalar type."""
     size, signed = int_size(t), int_signed(t)
+    if unqualified(t) == BOOL:
+        return low.b.emit("set", "ne", value, 0) if isinstance(value, Reg) else int(value != 0)
     if isinstance(value, Reg):
         if size >= 8:
             return value
@@ -267,7 +269,11 @@ def plus_reg(low: Lowering, base: Reg, offset: int) -> Reg:
 
 
 def _mem(low: Lowering, e: typed.Mem) -> int:
-    base, offset, origin = place(low, e.base)
+    return load_place(low, e, *place(low, e.base))
+
+
+def load_place(low: Lowering, e: typed.Mem, base: int, offset: int, origin: Origin | None) -> int:
+    """The scalar at a place in memory; `base`, `offset`, `origin`: what `place` said of its pointer."""
     offset += e.offset
     if e.bits:
         return _bit_field(low, e, base, offset, origin)

@@ -14,6 +14,8 @@ from dsight.lang.types import String, unqualified
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dsight.ir.lower import Lowering
 
 
@@ -32,7 +34,7 @@ def var_value(low: Lowering, e: typed.Var) -> int:
             value = low.b.emit("sext", value, size * 8)
         low.known[var] = value
         return value
-    return _look_up(low, var, ())
+    return _look_up(low, var, variable_key(low, var, ()))
 
 
 def _this_reg(low: Lowering, var: typed.Variable) -> Reg:
@@ -44,7 +46,7 @@ def _this_reg(low: Lowering, var: typed.Variable) -> Reg:
 
 
 def assoc_value(low: Lowering, e: typed.Assoc) -> int:
-    return _look_up(low, e.var, e.keys)
+    return _look_up(low, e.var, variable_key(low, e.var, e.keys))
 
 
 def variable_key(low: Lowering, var: typed.Variable, keys: tuple[typed.TExpr, ...]) -> Reg:
@@ -60,10 +62,10 @@ def variable_key(low: Lowering, var: typed.Variable, keys: tuple[typed.TExpr, ..
     return pointer
 
 
-def _look_up(low: Lowering, var: typed.Variable, keys: tuple[typed.TExpr, ...]) -> int:
+def _look_up(low: Lowering, var: typed.Variable, key: Reg) -> int:
     """A scalar from a variable's map; 0 where there is none."""
     b = low.b
-    found = b.call("map_lookup_elem", MapRef(Storage.map_name(var)), variable_key(low, var, keys))
+    found = b.call("map_lookup_elem", MapRef(Storage.map_name(var)), key)
     there, done = b.label("found"), b.label("looked_up")
     result = b.reg()
     b.set(result, "mov", 0)
@@ -86,21 +88,36 @@ def assign(low: Lowering, e: typed.Assign) -> int:
         lower_text.assign(low, e)
         return 0
     value = lower_expr.scalar(low, e.value)
-    if e.op:
-        t = e.arith or e.type
-        old = lower_expr.scalar(low, target)
-        if not lower_expr.fits(e.type, t):
-            old = lower_expr.normalise(low, old, t)
-        value = lower_expr.normalise(low, lower_expr.arithmetic(low, e.op, old, value, t), e.type)
-    store(low, target, value)
+    if not e.op:
+        store(low, target, value)
+        return value
+    t = e.arith or e.type
+    old, put = _read_to_write(low, target)
+    if not lower_expr.fits(e.type, t):
+        old = lower_expr.normalise(low, old, t)
+    value = lower_expr.normalise(low, lower_expr.arithmetic(low, e.op, old, value, t), e.type)
+    put(value)
     return value
 
 
 def inc_dec(low: Lowering, e: typed.IncDec) -> int:
-    old = lower_expr.scalar(low, e.place)
+    old, put = _read_to_write(low, e.place)
     new = lower_expr.normalise(low, low.b.emit("add", old, e.delta), e.type)
-    store(low, e.place, new)
+    put(new)
     return old if e.post else new
+
+
+def _read_to_write(low: Lowering, target: typed.TExpr) -> tuple[int, Callable[[int], None]]:
+    """The value of a place, and what stores another there.  Keys and pointers are evaluated once
+    (C11 6.5.16.2)."""
+    if isinstance(target, typed.Assoc):
+        key = variable_key(low, target.var, target.keys)
+        return _look_up(low, target.var, key), lambda value: _store_map(low, target.var, key, value)
+    if isinstance(target, typed.Mem):
+        base, offset, origin = lower_expr.place(low, target.base)
+        old = lower_expr.load_place(low, target, base, offset, origin)
+        return old, lambda value: _store_mem(low, target, offset, origin, value)
+    return lower_expr.scalar(low, target), lambda value: store(low, target, value)
 
 
 def store(low: Lowering, target: typed.TExpr, value: int) -> None:
@@ -113,20 +130,20 @@ def store(low: Lowering, target: typed.TExpr, value: int) -> None:
         elif var.scope == "global":
             b.store(low.globals_at(low.storage.globals[var]), 0, int_size(var.type), value)
         else:
-            _store_map(low, var, (), value)
+            _store_map(low, var, variable_key(low, var, ()), value)
         low.known[var] = value
     elif isinstance(target, typed.Assoc):
-        _store_map(low, target.var, target.keys, value)
+        _store_map(low, target.var, variable_key(low, target.var, target.keys), value)
     elif isinstance(target, typed.Mem):
-        _store_mem(low, target, value)
+        _, offset, origin = lower_expr.place(low, target.base)
+        _store_mem(low, target, offset, origin, value)
     else:
         raise low.unsupported("assigning to this", target.span)
 
 
-def _store_map(low: Lowering, var: typed.Variable, keys: tuple[typed.TExpr, ...], value: int) -> None:
+def _store_map(low: Lowering, var: typed.Variable, key: Reg, value: int) -> None:
     """Zero gives the storage back (Dynamic Tracing Guide, Associative Arrays)."""
     b = low.b
-    key = variable_key(low, var, keys)
     name = Storage.map_name(var)
     if not isinstance(value, Reg) and value == 0:
         b.call("map_delete_elem", MapRef(name), key)
@@ -149,9 +166,8 @@ def update(low: Lowering, name: str, key: Reg, value: Reg) -> None:
     b.start(done)
 
 
-def _store_mem(low: Lowering, target: typed.Mem, value: int) -> None:
-    """Only scratch memory may be written."""
-    _, offset, origin = lower_expr.place(low, target.base)
+def _store_mem(low: Lowering, target: typed.Mem, offset: int, origin: lower_expr.Origin | None, value: int) -> None:
+    """Store in a member of what lies `offset` bytes behind a pointer.  Only scratch memory may be written."""
     offset += target.offset
     size = int_size(target.type)
     if target.bits or origin is None or offset < 0 or offset + size > origin.size:
