@@ -72,7 +72,7 @@ def _connected(change: Change, where: Place, host: Host) -> Diagnosis | None:
         )
     if not where.self_:
         return None
-    return Diagnosis("itself", f"{change.remote[0]} is this very host; {_there(change, where, host)}")
+    return Diagnosis("itself", f"to this very host: {_there(change, where, host)}")
 
 
 def _refused(change: Change, where: Place, host: Host) -> Diagnosis:
@@ -244,7 +244,7 @@ def _name(sock: Listening, change: Change, host: Host) -> str:
     if owner is None:
         return "a process unknown"
     if owner.pid == change.who.pid:
-        return f"{owner.comm}[{owner.pid}], this very process,"
+        return f"{owner.comm}[{owner.pid}] (this very process)"
     return f"{owner.comm}[{owner.pid}]"
 
 
@@ -257,7 +257,7 @@ def _ports(change: Change, listening: tuple[Listening, ...], host: Host, most: i
         rank = 99 if owner is None else near.get(owner.pid, 98)
         text = str(sock.port) if owner is None else f"{sock.port} ({owner.comm}[{owner.pid}])"
         if rank == 0:
-            text += ", this very process"
+            text = f"{sock.port} ({owner.comm}[{owner.pid}], this very process)" if owner else text
         if sock.port not in found or rank < found[sock.port][0]:
             found[sock.port] = (rank, text)
     if not found:

@@ -8,6 +8,7 @@ RFC 3339 with the offset between that clock and the wall's.
 from __future__ import annotations
 
 from errno import errorcode
+from time import gmtime, strftime
 
 from dsight.value import Value
 
@@ -123,8 +124,6 @@ def error_name(number: int) -> str | None:
 
 def rfc3339(time_ns: int) -> str:
     """Nanoseconds since the epoch as RFC 3339, UTC, all nine digits."""
-    from time import gmtime, strftime
-
     seconds, nanos = divmod(time_ns, 1_000_000_000)
     return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(seconds))}.{nanos:09d}Z"
 
@@ -134,11 +133,13 @@ def to_json(report: Report | Lost, wall_offset: int) -> dict[str, Any]:
     if isinstance(report, Lost):
         time = rfc3339(report.time + wall_offset)
         return {"event": "lost", "time": time, "count": report.count, "where": report.where}
+    head = {"event": report.event, "time": rfc3339(report.time + wall_offset), "id": report.id}
+    return head | {"process": process_json(report.process)} | facts_json(report)
+
+
+def facts_json(report: Report) -> dict[str, Any]:
+    """All of a report but when, which and who."""
     out: dict[str, Any] = {
-        "event": report.event,
-        "time": rfc3339(report.time + wall_offset),
-        "id": report.id,
-        "process": _process_json(report.process),
         "protocol": report.protocol,
         "family": report.family,
         "via": report.via,
@@ -158,7 +159,8 @@ def to_json(report: Report | Lost, wall_offset: int) -> dict[str, Any]:
     return out
 
 
-def _process_json(process: Process) -> dict[str, Any]:
+def process_json(process: Process) -> dict[str, Any]:
+    """A process as the record's object."""
     out = {name: getattr(process, name) for name in process._fields}
     out["args"] = None if process.args is None else list(process.args)
     out["parents"] = [{"pid": p.pid, "comm": p.comm} for p in process.parents]

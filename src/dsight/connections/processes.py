@@ -25,14 +25,21 @@ class Processes:
     def __init__(self) -> None:
         self._tick = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
         self._users: dict[int, str | None] = {}
-        self._files: dict[
-            tuple[int, int, str, bytes | None], tuple[str | None, tuple[str, ...] | None, str | None]
-        ] = {}
+        self._known: dict[tuple[object, ...], Process] = {}
         self._cgroups: dict[int, str] = {}  # id of a version 2 cgroup -> path
 
     def process(self, who: Who, netns: int | None) -> Process:
-        """The record's process."""
-        exe, cmdline, cgroup = self._from_proc(who)
+        """The record's process; the same object for the same facts."""
+        key = (who.pid, who.tid, who.start, who.comm, who.uid, who.cgroup, who.parents, who.args, netns)
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= _KEPT:
+                del self._known[next(iter(self._known))]
+            found = self._known[key] = self._complete(who, netns)
+        return found
+
+    def _complete(self, who: Who, netns: int | None) -> Process:
+        exe, cmdline, cgroup = self._read(who)
         if cgroup is None:
             cgroup = self._cgroups.get(who.cgroup)
         container, unit = place_of(cgroup)
@@ -52,18 +59,8 @@ class Processes:
             netns,
         )
 
-    def _from_proc(self, who: Who) -> tuple[str | None, tuple[str, ...] | None, str | None]:
-        """Executable, full arguments, cgroup; all None for a process that is gone."""
-        key = (who.pid, who.start, who.comm, who.args)
-        found = self._files.get(key)
-        if found is None:
-            found = self._read(who)
-            if len(self._files) >= _KEPT:
-                del self._files[next(iter(self._files))]
-            self._files[key] = found
-        return found
-
     def _read(self, who: Who) -> tuple[str | None, tuple[str, ...] | None, str | None]:
+        """Executable, full arguments, cgroup; all None for a process that is gone."""
         base = f"/proc/{who.pid}"
         cmdline = read_text(base + "/cmdline")
         cgroup = read_text(base + "/cgroup")

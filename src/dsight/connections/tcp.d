@@ -13,6 +13,7 @@
  */
 #pragma D option quiet
 #pragma D option scratchsize=2k
+#pragma D option bufsize=8m
 
 /* 0xc000: S_IFSOCK of 0xf000, S_IFMT.  A socket's private_data is its struct socket. */
 syscall::connect:entry

@@ -113,10 +113,11 @@ class Change(Value):
 class _Call:
     """connect(2) in progress in one thread, or the Who of a SynSent about to come."""
 
-    __slots__ = ("attempt", "enter", "peer", "who")
+    __slots__ = ("args", "attempt", "enter", "peer", "who")
 
     def __init__(self, who: Who) -> None:
         self.who = who
+        self.args: Args | None = None
         self.enter: Enter | None = None
         self.peer: Peer | None = None
         self.attempt: _Attempt | None = None
@@ -128,7 +129,7 @@ class _Attempt:
     __slots__ = (
         "blocking",
         "closed",
-        "evidence",
+        "facts",
         "family",
         "id",
         "local",
@@ -157,13 +158,10 @@ class _Attempt:
         self.remote: tuple[str | None, int | None] = (None, None)
         self.blocking: bool | None = None
         self.syns = 0
-        self.evidence = Evidence()
+        self.facts: dict[str, Any] = {}  # of Evidence
         self.wait = SECOND
         self.next_tick = start + SECOND
         self.closed = 0  # when the socket left SYN_SENT without an error, inside its call
-
-    def note(self, **facts: object) -> None:
-        self.evidence = self.evidence.replace(**facts)
 
     def change(self, event: str, time: int, outcome: str | None = None, error: int = 0) -> Change:
         return Change(
@@ -182,7 +180,7 @@ class _Attempt:
             max(time - self.start, 0),
             outcome,
             error,
-            self.evidence,
+            Evidence(**self.facts),
         )
 
 
@@ -244,7 +242,7 @@ class Tracker:
     def _args(self, args: Args) -> list[Change]:
         call = self._calls.get(args.tid)
         if call is not None:
-            call.who = call.who.replace(args=args.data, args_size=args.size)
+            call.args = args
         return []
 
     def _enter(self, enter: Enter) -> list[Change]:
@@ -283,10 +281,10 @@ class Tracker:
         permission; or the caller itself was interrupted and closed it."""
         outcome = _OUTCOMES.get(error, "invalid") if error else "aborted"
         if outcome == "aborted":
-            attempt.note(by="caller")
+            attempt.facts.update(by="caller")
         else:
             attempt.syns = 0
-            attempt.note(by="kernel", on_wire=False, no_port=outcome == "no-address")
+            attempt.facts.update(by="kernel", on_wire=False, no_port=outcome == "no-address")
         return self._end(attempt, time, outcome, errno.EINTR if error == ERESTARTSYS else error)
 
     def _never_sent(self, call: _Call, enter: Enter, leave: Leave, error: int) -> list[Change]:
@@ -300,7 +298,7 @@ class Tracker:
         if peer is not None and peer.address is not None:
             attempt.remote = (peer.address, peer.port)
             attempt.family = _FAMILIES.get(peer.family, attempt.family)
-        attempt.note(by="kernel")
+        attempt.facts.update(by="kernel")
         outcome = _OUTCOMES.get(error, "invalid")
         if error == ERESTARTSYS:
             error = errno.EINTR
@@ -308,8 +306,8 @@ class Tracker:
 
     def _begin(self, call: _Call, sock: int, start: int) -> _Attempt:
         """An attempt with what the call says of it."""
-        attempt = _Attempt(sock, start, call.who)
-        enter = call.enter
+        who, args, enter = call.who, call.args, call.enter
+        attempt = _Attempt(sock, start, who if args is None else who.replace(args=args.data, args_size=args.size))
         if enter is not None:
             attempt.protocol = _PROTOCOLS.get(enter.protocol)
             attempt.family = _FAMILIES.get(enter.family)
@@ -343,7 +341,7 @@ class Tracker:
         attempt.local = (syn.local, syn.local_port or None)
         attempt.remote = (syn.remote, syn.remote_port)
         attempt.syns = 1
-        attempt.note(on_wire=True)
+        attempt.facts.update(on_wire=True)
         self._open[syn.sock] = attempt
         self._due = min(self._due, attempt.next_tick)
         changes.append(attempt.change("attempt", attempt.start))
@@ -356,7 +354,7 @@ class Tracker:
         if state.local_port:
             attempt.local = (state.local, state.local_port)
         if state.soft_error:
-            attempt.note(soft_error=state.soft_error)
+            attempt.facts.update(soft_error=state.soft_error)
         if state.new == ESTABLISHED:
             return [self._end(attempt, state.time, "connected")]
         if state.error:
@@ -365,9 +363,9 @@ class Tracker:
         if call is not None and call.attempt is attempt and state.tid == attempt.who.tid:
             attempt.closed = state.time  # within the call: Leave says why
             return []
-        attempt.note(by="caller")
+        attempt.facts.update(by="caller")
         # An ICMP error ends no attempt by itself (RFC 9293, 3.9.2.2): the caller was told and closed.
-        icmp = attempt.evidence.soft_error
+        icmp = attempt.facts.get("soft_error", 0)
         return [self._end(attempt, state.time, _OUTCOMES.get(icmp, "aborted"), icmp)]
 
     def _error(self, event: SockError) -> list[Change]:
@@ -377,14 +375,14 @@ class Tracker:
         if event.error:
             return [self._failed(attempt, event.time, event.error)]
         if event.soft_error:
-            attempt.note(soft_error=event.soft_error)
+            attempt.facts.update(soft_error=event.soft_error)
         return []
 
     def _retransmit(self, event: Retransmit) -> list[Change]:
         attempt = self._open.get(event.sock)
         if attempt is not None:
             if event.error == -errno.EPERM:
-                attempt.note(filtered=True)
+                attempt.facts.update(filtered=True)
             if event.error == 0:
                 attempt.syns += 1
         return []
@@ -392,17 +390,17 @@ class Tracker:
     def _reset(self, event: Reset) -> list[Change]:
         attempt = self._open.get(event.sock)
         if attempt is not None:
-            attempt.note(reset=True)
+            attempt.facts.update(reset=True)
         return []
 
     def _icmp(self, event: Icmp) -> list[Change]:
         attempt = self._open.get(event.sock)
         if attempt is not None:
-            attempt.note(icmp=(event.type, event.code))
+            attempt.facts.update(icmp=(event.type, event.code))
         return []
 
     def _failed(self, attempt: _Attempt, time: int, error: int) -> Change:
-        attempt.note(by="kernel")
+        attempt.facts.update(by="kernel")
         return self._end(attempt, time, _OUTCOMES.get(error, "invalid"), error)
 
     def _end(self, attempt: _Attempt, time: int, outcome: str, error: int = 0) -> Change:

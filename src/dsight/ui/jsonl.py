@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dsight.connections.model import to_json
+from dsight.connections.model import Report, facts_json, process_json, rfc3339, to_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TextIO
 
-    from dsight.connections.model import Lost, Report
+    from dsight.connections.model import Lost, Process
 
 
 class JsonFace:
@@ -19,14 +19,28 @@ class JsonFace:
 
         self._out = out
         self._offset = wall_offset
-        self._encode = JSONEncoder(separators=(", ", ": ")).encode
+        self._encoder = JSONEncoder().encode
+        self._process: Process | None = None  # the last one, and its JSON: an attempt and its
+        self._process_text = ""  # outcome come one after the other
 
     def show(self, reports: list[Report | Lost]) -> None:
         """One batch."""
         if reports:
-            lines = [self._encode(_valid(to_json(r, self._offset))) for r in reports]
-            self._out.write("\n".join(lines) + "\n")
+            self._out.write("\n".join([self._line(r) for r in reports]) + "\n")
             self._out.flush()
+
+    def _line(self, report: Report | Lost) -> str:
+        if not isinstance(report, Report):
+            return self._encode(to_json(report, self._offset))
+        if report.process is not self._process:
+            self._process = report.process
+            self._process_text = self._encode(process_json(report.process))
+        head = f'{{"event": "{report.event}", "time": "{rfc3339(report.time + self._offset)}", "id": "{report.id}"'
+        return f'{head}, "process": {self._process_text}, {self._encode(facts_json(report))[1:]}'
+
+    def _encode(self, value: dict[str, Any]) -> str:
+        text = self._encoder(value)
+        return self._encoder(_valid(value)) if "\\ud" in text else text
 
     def refresh(self, now: int) -> None:
         """Nothing: lines are written once."""

@@ -86,7 +86,7 @@ def test_the_story() -> None:
     assert code == "nothing-listens-here"
     assert "10.0.0.5 is this very host, and nothing listens on port 9300" in text
     # The process's own port first, then its parents', then the others'.
-    assert "8080 (shop[70]), this very process; 80 (nginx[8]); 22 (sshd[9])" in text
+    assert "8080 (shop[70], this very process); 80 (nginx[8]); 22 (sshd[9])" in text
 
 
 def test_nothing_listens_at_all() -> None:
