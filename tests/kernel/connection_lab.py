@@ -11,8 +11,10 @@ Each case runs in a child named w-CASE.  Prints `CASE PID` for each, then ends.
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -152,6 +154,29 @@ def fastopen() -> None:
             s.sendto(b"x", 0x20000000, ("127.0.0.1", NOTHING))  # MSG_FASTOPEN
         except OSError:
             pass
+
+
+@case("mptcp")
+def mptcp() -> None:
+    socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262).connect_ex(("127.0.0.1", NOTHING))  # IPPROTO_MPTCP
+
+
+@case("uring")
+def uring() -> None:
+    """One IORING_OP_CONNECT: see io_uring_setup(2), io_uring_enter(2)."""
+    params = ctypes.create_string_buffer(120)
+    fd = LIBC.syscall(425, 4, params)  # io_uring_setup, four entries
+    array, _, tail = (struct.unpack_from("=I", params, 40 + 4 * n)[0] for n in (6, 0, 1))
+    ring = mmap.mmap(fd, array + 16, offset=0)
+    entries = mmap.mmap(fd, 4 * 64, offset=0x10000000)  # IORING_OFF_SQES
+    address = ctypes.create_string_buffer(
+        (2).to_bytes(2, sys.byteorder) + NOTHING.to_bytes(2, "big") + socket.inet_aton("127.0.0.1") + bytes(8)
+    )
+    with socket.socket() as s:
+        entries[:48] = struct.pack("=BBHiQQ24x", 16, 0, 0, s.fileno(), 16, ctypes.addressof(address))
+        ring[array : array + 4] = bytes(4)
+        ring[tail : tail + 4] = (1).to_bytes(4, sys.byteorder)
+        LIBC.syscall(426, fd, 1, 1, 1, None, 0)  # io_uring_enter, wait for one
 
 
 @case("others")

@@ -113,6 +113,8 @@ OUTCOMES = [
     ("thread", "refused", "ECONNREFUSED", "nothing-listens-here", "127.0.0.1:7001", True),
     ("again", "connected", None, "itself", "127.0.0.1:7000", True),
     ("fastopen", "refused", "ECONNREFUSED", "nothing-listens-here", "127.0.0.1:7001", True),
+    ("mptcp", "refused", "ECONNREFUSED", "nothing-listens-here", "127.0.0.1:7001", True),
+    ("uring", "refused", "ECONNREFUSED", "nothing-listens-here", "127.0.0.1:7001", True),
     ("efault", "invalid", "EFAULT", None, "None:None", None),
     ("ebadf", "invalid", "EBADF", None, "127.0.0.1:80", True),
 ]
@@ -166,6 +168,7 @@ def test_details(lab: dict[str, list[dict]]) -> None:
     assert (lab["refused"][0]["blocking"], lab["refused-nb"][0]["blocking"]) == (True, False)
     assert lab["mapped"][-1]["family"] == "inet" and lab["refused6"][-1]["family"] == "inet6"
     assert lab["fastopen"][-1]["via"] == "fastopen" and lab["fastopen"][-1]["blocking"] is None
+    assert lab["uring"][-1]["via"] == "io_uring" and lab["mptcp"][-1]["protocol"] == "mptcp"
     assert lab["thread"][-1]["process"]["tid"] != lab["thread"][-1]["process"]["pid"]
     assert lab["ebadf"][-1]["protocol"] is None
     assert lab["others"] == []
