@@ -24,6 +24,7 @@ def form(op: str) -> str:
         "b": "bits",
         "z": "z",
         "n": "n",
+        "k": "k",
     }
     values = iter("ab")
     labels = iter(("then", "else") if kinds.count("l") > 1 else ("label",))

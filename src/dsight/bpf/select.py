@@ -323,6 +323,26 @@ def _value(e: Emitter, instr: Instr) -> None:
     e.result(instr, t)
 
 
+def _at(e: Emitter, instr: Instr) -> None:
+    """The bound stands right before the sum: see _call."""
+    pointer, index, most = instr.args
+    assert type(most) is int
+    t = e.target(instr)
+    spare = e.spare()
+    base = e.reg(pointer, next(r for r in spare if r != t))
+    if base == t:
+        t = next(r for r in spare if r != base)
+    n = e.const(index)
+    if n is not None:
+        e.add(bpf.alu_imm(bpf.MOV, t, min(n & 0xFFFFFFFFFFFFFFFF, most)))
+    else:
+        e.put(t, index)
+        e.add(bpf.jump_imm(bpf.JLE, t, most, 1))
+        e.add(bpf.alu_imm(bpf.MOV, t, most))
+    e.add(bpf.alu(bpf.ADD, t, base))
+    e.result(instr, t)
+
+
 def _load(e: Emitter, instr: Instr) -> None:
     pointer, offset, size = instr.args
     assert type(offset) is int and type(size) is int
@@ -564,6 +584,7 @@ RULES: dict[str, Callable[[Emitter, Instr], None]] = {
     "ctx": _ctx,
     "slot": _slot,
     "value": _value,
+    "at": _at,
     "load": _load,
     "store": _store,
     "xadd": _xadd,

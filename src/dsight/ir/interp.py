@@ -360,6 +360,8 @@ class _Run:
             return self.slots[str(args[0])].base
         if op == "value":
             return self.map(args[0]).only_value().base + self.value(args[1])
+        if op == "at":
+            return self.value(args[0]) + min(self.value(args[1]), self.value(args[2])) & MASK
         if op == "load":
             return int.from_bytes(self.memory.read(self.address(args), self.value(args[2])), ORDER)
         if op == "store":

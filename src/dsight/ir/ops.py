@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     Operand = Reg | int | str | MapRef | Bounded
 
 # op: (has a result, operands, meaning).  Operand kinds: v value (register or integer),
-# r register, n integer, o constant offset, z access size 1 2 4 8, b bits 8 16 32, s slot name,
+# r register, n integer, k greatest index, o constant offset, z access size 1 2 4 8, b bits 8 16 32, s slot name,
 # m map name, h helper name, c condition, l label, * any number of helper arguments
 OPS: dict[str, tuple[bool, str, str]] = {
     "mov": (True, "v", "the value"),
@@ -71,6 +71,11 @@ OPS: dict[str, tuple[bool, str, str]] = {
     "ctx": (True, "", "the context pointer"),
     "slot": (True, "s", "address of a stack slot"),
     "value": (True, "mo", "address o bytes into the only value of an array map (globals, constants)"),
+    "at": (
+        True,
+        "rvk",
+        "a + b, or a + k where b, unsigned, is greater: a pointer the verifier sees to stay in its object",
+    ),
     "load": (True, "roz", "z bytes at a + o, zero-extended; the verifier must know the pointer"),
     "store": (False, "rozv", "the low z bytes of the value to a + o"),
     "xadd": (False, "rozv", "atomically add to the z (4, 8) bytes at a + o"),

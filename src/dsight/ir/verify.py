@@ -156,6 +156,8 @@ class _Verifier:
             return type(arg) is int and -(1 << 29) < arg < 1 << 29
         if kind == "n":
             return type(arg) is int and 0 < arg < 1 << 15
+        if kind == "k":
+            return type(arg) is int and 0 <= arg < 1 << 29
         if kind == "z":
             return arg in (1, 2, 4, 8) and type(arg) is int
         if kind == "b":
@@ -208,6 +210,7 @@ KINDS = {
     "r": "a register",
     "n": "a number of bytes",
     "o": "an offset",
+    "k": "a greatest index",
     "z": "an access size",
     "b": "a number of bits",
     "s": "a stack slot",

@@ -110,6 +110,8 @@ ROWS: list[tuple[str, str, list[str]]] = [
     ("ctx", "%9 = ctx", []),
     ("slot", "%9 = slot s", []),
     ("value", "%9 = value globals+24", ["r4 = value(globals + 24)"]),
+    ("at", "%9 = at %3, %1, 24", ["r4 = r0", "if r4 <= 24 goto +1", "r4 = 24", "r4 += r5"]),
+    ("at", "%9 = at %3, 40, 24", ["r4 = 24", "r4 += r5"]),
     ("load", "%9 = load %3+4, 4", ["r4 = *(u32 *)(r5 + 4)"]),
     ("load", "%9 = load %4+4, 2", ["r4 = *(u16 *)(r10 - 12)"]),
     ("store", "store %3+4, 4, 4294967295", ["*(u32 *)(r5 + 4) = -1"]),

@@ -151,6 +151,11 @@ class _Generator:
         size = self.rng.choice((1, 2, 4, 8))
         self.keep("load", *self.place(size, write=False), size)
 
+    def at(self) -> None:
+        size = self.rng.choice((1, 2, 4, 8))
+        pointer = self.b.emit("at", self.input, self.value(), IN_SIZE - size)
+        self.keep("load", pointer, 0, size)
+
     def store(self) -> None:
         size = self.rng.choice((1, 2, 4, 8))
         self.b.store(*self.place(size, write=True), size, self.value())
@@ -232,7 +237,7 @@ class _Generator:
 
 STEPS = (
     (_Generator.arithmetic, 8), (_Generator.unary, 4), (_Generator.division, 3), (_Generator.comparison, 3),
-    (_Generator.load, 3), (_Generator.store, 3), (_Generator.xadd, 1), (_Generator.zero, 1), (_Generator.copy, 2),
+    (_Generator.load, 3), (_Generator.at, 2), (_Generator.store, 3), (_Generator.xadd, 1), (_Generator.zero, 1), (_Generator.copy, 2),
     (_Generator.strcmp, 1), (_Generator.probe_read, 1), (_Generator.table, 3), (_Generator.diamond, 2),
     (_Generator.guard, 1),
 )  # fmt: skip

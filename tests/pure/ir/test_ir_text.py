@@ -35,6 +35,7 @@ entry:
   %11 = call ktime_get_ns
   %12 = call map_update_elem, map(m.1), %7, %8, 0
   %13 = call probe_read_user, %7, %9<=16, %9
+  %14 = at %8, %9, 64
   br ugt %9, 256 -> fault, on
 on:
   jmp fault
