@@ -22,17 +22,20 @@ CLAUSE = """syscall::{name}:entry /pid != $pid && arg0 > {n}/
 NAMES = ("read", "write", "connect", "openat", "close")
 
 
-def took(script: str, rounds: int) -> float:
-    """Median milliseconds of compiling a script."""
+def took(script: str, rounds: int) -> float | None:
+    """Median milliseconds of compiling a script; None where dtrace refuses it."""
     times = []
     for _ in range(rounds):
         began = time.perf_counter()
-        subprocess.run([DTRACE, "-e", "-s", script], stdin=subprocess.DEVNULL, check=True)
+        done = subprocess.run([DTRACE, "-e", "-s", script], stdin=subprocess.DEVNULL, capture_output=True, text=True)
         times.append((time.perf_counter() - began) * 1e3)
+        if done.returncode:
+            print(done.stderr, file=sys.stderr)
+            return None
     return statistics.median(times)
 
 
-def main(rounds: int = 5) -> None:
+def main(rounds: int = 5) -> int:
     with tempfile.TemporaryDirectory() as folder:
         script = os.path.join(folder, "clauses.d")
         empty = 0.0
@@ -41,9 +44,12 @@ def main(rounds: int = 5) -> None:
                 f.write("BEGIN { exit(0); }\n")
                 f.writelines(CLAUSE.format(n=n, name=NAMES[n % len(NAMES)]) for n in range(clauses))
             ms = took(script, rounds)
+            if ms is None:
+                return 1
             empty = empty or ms
             print(f"{clauses:4} clauses {ms:7.1f} ms, {ms - empty:7.1f} over an empty script")
+    return 0
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]))
+    sys.exit(main(*map(int, sys.argv[1:2])))
