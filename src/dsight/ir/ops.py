@@ -74,7 +74,7 @@ OPS: dict[str, tuple[bool, str, str]] = {
     "at": (
         True,
         "rvk",
-        "a + b, or a + k where b, unsigned, is greater: a pointer the verifier sees to stay in its object",
+        "a + b, or a + k where b, unsigned, is greater: the verifier sees the bound",
     ),
     "load": (True, "roz", "z bytes at a + o, zero-extended; the verifier must know the pointer"),
     "store": (False, "rozv", "the low z bytes of the value to a + o"),

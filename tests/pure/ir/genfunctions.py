@@ -237,7 +237,7 @@ class _Generator:
 
 STEPS = (
     (_Generator.arithmetic, 8), (_Generator.unary, 4), (_Generator.division, 3), (_Generator.comparison, 3),
-    (_Generator.load, 3), (_Generator.at, 2), (_Generator.store, 3), (_Generator.xadd, 1), (_Generator.zero, 1), (_Generator.copy, 2),
-    (_Generator.strcmp, 1), (_Generator.probe_read, 1), (_Generator.table, 3), (_Generator.diamond, 2),
-    (_Generator.guard, 1),
+    (_Generator.load, 3), (_Generator.at, 2), (_Generator.store, 3), (_Generator.xadd, 1), (_Generator.zero, 1),
+    (_Generator.copy, 2), (_Generator.strcmp, 1), (_Generator.probe_read, 1), (_Generator.table, 3),
+    (_Generator.diamond, 2), (_Generator.guard, 1),
 )  # fmt: skip
