@@ -97,13 +97,16 @@ class AggLayout(Value):
     A value is u64s, by `func`:
 
     count        n
-    sum          i64 total
+    sum          i64 total; without a key also u64 seen (0: never)
     min max      i64 value, u64 seen (0: never)
     avg          u64 n, i64 total
     stddev       u64 n, i64 total, u128 total of squares (low, high)
     quantize     127 buckets of i64: index 63 is zero, 64+k holds 2**k.., 62-k holds -(2**k)..
-    lquantize    params (base, limit, step): underflow, levels.., overflow
-    llquantize   params (factor, low, high, steps): see consumer.aggregate
+    lquantize    params (base, limit, step): underflow, levels.., overflow; see `bounds`
+    llquantize   params (factor, low, high, steps): see `bounds`
+
+    Distributions may have more words than buckets.  A value too large for a per-CPU map lies in
+    a map all CPUs share (a hash, or an array of one entry).
     """
 
     id: int
@@ -115,3 +118,37 @@ class AggLayout(Value):
     map: str  # name of its map
     params: tuple[int, ...] = ()
     signed: bool = True  # whether the aggregated value was a signed integer
+
+
+QUANTIZE_WORDS = 128
+
+
+def bounds(func: str, params: tuple[int, ...]) -> tuple[int, ...]:
+    """The bounds b0 < b1 < ... < bk of the buckets of lquantize and llquantize: bucket 0 counts values
+    below b0 (underflow), bucket i values from b[i-1] up to but excluding b[i], bucket k+1 values from
+    bk on (overflow).
+
+    lquantize(base, limit, step): base, base + step, ..., limit.
+    llquantize(factor, low, high, steps): each magnitude m from low to high covers factor**m up to
+    factor**(m+1) in buckets of factor**(m+1) / steps (at least 1), the first one starting at
+    factor**m and the others at multiples of that width; then factor**(high+1).  So factor 10,
+    magnitudes 3 to 5, 5 steps: 1000 2000 4000 6000 8000 10000 20000 ... 800000 1000000 (Guide,
+    chapter "Aggregations").
+    """
+    if func == "lquantize":
+        base, limit, step = params
+        return tuple(range(base, base + (limit - base) // step * step + 1, step))
+    factor, low, high, steps = params
+    out: list[int] = []
+    for magnitude in range(low, high + 1):
+        start, end = factor**magnitude, factor ** (magnitude + 1)
+        width = max(1, end // steps)
+        out.append(start)
+        out += range((start // width + 1) * width, end, width)
+    return (*out, factor ** (high + 1))
+
+
+def agg_words(func: str, params: tuple[int, ...] = ()) -> int:
+    """How many u64 a value of an aggregating function takes in the map, at least."""
+    sizes = {"count": 1, "sum": 1, "min": 2, "max": 2, "avg": 2, "stddev": 4, "quantize": QUANTIZE_WORDS}
+    return sizes[func] if func in sizes else len(bounds(func, params)) + 1

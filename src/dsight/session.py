@@ -188,7 +188,7 @@ class Session:
             for key in keys:
                 made.delete(key)
         elif keys:
-            made.update(bytes(4), bytes(layout.value_size * maps.possible_cpus()))
+            made.update(bytes(4), bytes(made.value_bytes))
 
     # -- the kernel
 

@@ -11,14 +11,7 @@ Maps may give distributions more words than they have buckets (a power of two is
 verifier).  The 128th word of quantize counts what record.AggLayout's 127 buckets have no place
 for: values from 2**63 on, or where values are signed, -(2**63).
 
-Buckets of lquantize and llquantize: `bounds` b0 < b1 < ... < bk say it all: bucket 0 counts
-values below b0 (underflow), bucket i values from b[i-1] up to but excluding b[i], bucket k+1
-values from bk on (overflow).  lquantize(base, limit, step): base, base + step, ..., limit.
-llquantize(factor, low, high, steps): each magnitude m from low to high covers factor**m up to
-factor**(m+1) in buckets of factor**(m+1) / steps (at least 1), the first one starting at
-factor**m and the others at multiples of that width; then factor**(high+1).  So factor 10,
-magnitudes 3 to 5, 5 steps: 1000 2000 4000 6000 8000 10000 20000 ... 800000 1000000 (Guide,
-chapter "Aggregations").
+record.bounds says which values each bucket of lquantize and llquantize counts.
 """
 
 from __future__ import annotations
@@ -27,6 +20,7 @@ import struct
 
 from dsight.consumer.decode import code, python_value
 from dsight.errors import Error
+from dsight.record import QUANTIZE_WORDS, bounds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,26 +35,7 @@ if TYPE_CHECKING:
     Entries = list[tuple[bytes, list[bytes]]]
 
 DISTRIBUTIONS = ("quantize", "lquantize", "llquantize")
-QUANTIZE_WORDS = 128
-LLQUANTIZE_LIMIT = 4096  # buckets
 M64, M128 = (1 << 64) - 1, (1 << 128) - 1
-
-
-def bounds(func: str, params: tuple[int, ...]) -> tuple[int, ...]:
-    """The bucket bounds of lquantize and llquantize, as the module's docstring has them."""
-    if func == "lquantize":
-        base, limit, step = params
-        return tuple(range(base, base + (limit - base) // step * step + 1, step))
-    factor, low, high, steps = params
-    out: list[int] = []
-    for magnitude in range(low, high + 1):
-        start, end = factor**magnitude, factor ** (magnitude + 1)
-        width = max(1, end // steps)
-        out.append(start)
-        out += range((start // width + 1) * width, end, width)
-        if len(out) > LLQUANTIZE_LIMIT:
-            raise Error(f"llquantize with more than {LLQUANTIZE_LIMIT} buckets is not supported yet")
-    return (*out, factor ** (high + 1))
 
 
 def bucket_values(layout: AggLayout) -> tuple[int, ...]:
@@ -72,12 +47,6 @@ def bucket_values(layout: AggLayout) -> tuple[int, ...]:
         return (*reversed(below), 0, *above)
     edges = bounds(layout.func, layout.params)
     return (edges[0] - 1, *edges)
-
-
-def words(func: str, params: tuple[int, ...] = ()) -> int:
-    """How many u64 a value of the function takes in the map, at least."""
-    sizes = {"count": 1, "sum": 1, "min": 2, "max": 2, "avg": 2, "stddev": 4, "quantize": QUANTIZE_WORDS}
-    return sizes[func] if func in sizes else len(bounds(func, params)) + 1
 
 
 # ---- merging.  Merged words of a key: what is left of all CPUs' words, still to be added to and

@@ -33,7 +33,7 @@ COUNTERS = 4
 NAME_SIZE = 64  # of each part of a probe's name in the map probe_names: u32 id -> provider, module, function, name
 
 QUANTIZE_ZERO = 63  # index of quantize's bucket for zero
-SUPPORTED_AGGS = frozenset({"count", "sum", "min", "max", "avg", "quantize", "lquantize"})
+PERCPU_VALUE = 32768  # bytes; the largest value of a per-CPU map (kernel: PCPU_MIN_UNIT_SIZE)
 
 
 class Options:
@@ -181,23 +181,23 @@ class Storage:
         return found
 
     def _lay_aggregation(self, agg: typed.Aggregation, named: dict[tuple[int, int], str]) -> AggLayout:
-        if agg.func not in SUPPORTED_AGGS:
-            raise fail("D_AGG_FUNC", f"the aggregating function {agg.func}() is not supported yet")
         keys = [
             name_field(named[agg.id, i], self._script) if (agg.id, i) in named else self._key_field(t)
             for i, t in enumerate(agg.keys)
         ]
         fields, key_size = lay_fields(keys, 0)
-        words = {"count": 1, "sum": 1, "min": 2, "max": 2, "avg": 2, "quantize": 128}.get(agg.func, 0)
-        if agg.func == "lquantize":
-            base, limit, step = agg.params
-            words = 1 << ((limit - base) // step + 2 - 1).bit_length()
+        words = record.agg_words(agg.func, agg.params)
+        if agg.func in ("lquantize", "llquantize"):
+            words = 1 << (words - 1).bit_length()
+        elif agg.func == "sum" and not key_size:
+            words = 2
+        per_cpu = "percpu_" if words * 8 <= PERCPU_VALUE else ""
         name = f"agg_{agg.id}"
         if key_size:
             entries = max(256, self.options.aggsize // (key_size + words * 8 + 64))
-            self.maps[name] = MapSpec(name, "percpu_hash", key_size, words * 8, entries, prealloc=False)
+            self.maps[name] = MapSpec(name, f"{per_cpu}hash", key_size, words * 8, entries, prealloc=False)
         else:
-            self.maps[name] = MapSpec(name, "percpu_array", 4, words * 8, 1)
+            self.maps[name] = MapSpec(name, f"{per_cpu}array", 4, words * 8, 1)
         return AggLayout(agg.id, agg.name, agg.func, fields, key_size, words * 8, name, agg.params, agg.signed)
 
     def constant(self, data: bytes) -> int:

@@ -40,7 +40,7 @@ def statement(cx: Scope, s: ast.AggStmt) -> TStmt:
         else:
             hint = suggest(func, AGGREGATING)
         raise fail("D_AGG_FUNC", f"{func}() is not an aggregating function", call.span, hint)
-    value, params, signed = _arguments(cx, call)
+    value, weight, params, signed = _arguments(cx, call)
     keys = [check_access.key_value(cx, k) for k in s.target.keys or ()]
     known = cx.aggs.get(name)
     if known is None:
@@ -51,7 +51,7 @@ def statement(cx: Scope, s: ast.AggStmt) -> TStmt:
     if value is not None:
         value = convert(value, LONG if agg.signed else ULONG)
     converted = tuple(to_string(k) if is_string(t) else convert(k, t) for k, t in zip(keys, agg.keys))
-    return AggStmt(s.span, agg, converted, value)
+    return AggStmt(s.span, agg, converted, value, weight)
 
 
 def _again(cx: Scope, known: Aggregation, s: ast.AggStmt, keys: list[TExpr], params: tuple[int, ...]) -> Aggregation:
@@ -111,8 +111,8 @@ def rewiden(body: tuple[TStmt, ...], cx: Scope) -> tuple[TStmt, ...]:
 # ---- the functions' arguments
 
 
-def _arguments(cx: Scope, call: ast.Call) -> tuple[TExpr | None, tuple[int, ...], bool]:
-    """(aggregated value, parameters, whether the value is signed)"""
+def _arguments(cx: Scope, call: ast.Call) -> tuple[TExpr | None, TExpr | None, tuple[int, ...], bool]:
+    """(aggregated value, increment, parameters, whether the value is signed)"""
     func, args = call.name, call.args
     for a in args:
         if isinstance(a, ast.TypeName):
@@ -120,11 +120,11 @@ def _arguments(cx: Scope, call: ast.Call) -> tuple[TExpr | None, tuple[int, ...]
     if func == "count":
         if args:
             raise fail("D_PROTO_LEN", "count() takes no arguments", call.span, "sum() adds up values")
-        return None, (), False
+        return None, None, (), False
     least, most, spelled = {
-        "quantize": (1, 2, "value"),
-        "lquantize": (3, 5, "value, base, limit[, step]"),
-        "llquantize": (5, 6, "value, factor, low, high, steps"),
+        "quantize": (1, 2, "value[, increment]"),
+        "lquantize": (3, 5, "value, base, limit[, step[, increment]]"),
+        "llquantize": (5, 6, "value, factor, low, high, steps[, increment]"),
     }.get(func, (1, 1, "value"))
     if not least <= len(args) <= most:
         tag = "D_QUANT_PROTO" if func == "quantize" else "D_PROTO_LEN"
@@ -143,9 +143,17 @@ def _arguments(cx: Scope, call: ast.Call) -> tuple[TExpr | None, tuple[int, ...]
         params, last = _llquantize(cx, call), 5
     elif func == "quantize":
         last = 1
+    weight = None
     if len(args) > last:
-        raise unsupported(f"an increment for {func}() is", args[last].span)
-    return value, params, is_signed(value.type)
+        given = args[last]
+        assert isinstance(given, ast.Expr)
+        weight = operand(cx, given)
+        if not is_int(weight.type) or weight.type.size > 8:
+            tag = "D_QUANT_PROTO" if func == "quantize" else "D_PROTO_ARG"
+            raise fail(tag, f'the increment of {func}() must be an integer, this is "{weight.type}"', given.span)
+        computable(weight, "D_PROTO_ARG", f"{func}()")
+        weight = convert(weight, LONG if is_signed(weight.type) else ULONG)
+    return value, weight, params, is_signed(value.type)
 
 
 def _constant(cx: Scope, call: ast.Call, n: int, tag: str, what: str) -> int:
@@ -203,6 +211,11 @@ def _llquantize(cx: Scope, call: ast.Call) -> tuple[int, int, int, int]:
         raise fail(
             "D_LLQUANT_STEPVAL", f"{steps} steps do not divide a magnitude of factor {factor} evenly", args[4].span,
             f"use {factor} steps, or a multiple or divisor of it",
+        )  # fmt: skip
+    if (high - low + 1) * steps > _MAX_STEPS:
+        raise fail(
+            "D_LLQUANT_STEPVAL", f"{high - low + 1} magnitudes of {steps} steps are too many buckets: "
+            f"at most {_MAX_STEPS}", args[4].span, "use fewer steps",
         )  # fmt: skip
     return factor, low, high, steps
 

@@ -213,11 +213,13 @@ class ActionStmt(TStmt):
 
 
 class AggStmt(TStmt):
-    """Aggregate `value` (None for count) under `keys` (converted to the aggregation's key types)"""
+    """Aggregate `value` (None for count) under `keys` (converted to the aggregation's key types).
+    `weight`: what a distribution's bucket grows by, of 64 bits; None: one"""
 
     agg: Aggregation
     keys: tuple[TExpr, ...]
     value: TExpr | None
+    weight: TExpr | None = None
 
 
 class Clause(Value):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsight.consumer.aggregate import Aggregations, bounds, bucket_values, finish, merge, ordered, words
-from dsight.record import AggLayout, Field
+from dsight.consumer.aggregate import Aggregations, bucket_values, finish, merge, ordered
+from dsight.record import AggLayout, Field, agg_words, bounds
 
 INTS = st.lists(st.lists(st.integers(-(2**40), 2**40), max_size=6), min_size=1, max_size=4)
 BUCKETS = st.integers(-(2**63), 2**63 - 1)
@@ -17,7 +17,7 @@ KEY = (Field("i", 0, 4),)
 
 def agg(func, params=(), keys=KEY, signed=True):
     size = keys[-1].offset + keys[-1].size if keys else 0
-    return AggLayout(0, "a", func, keys, size + 7 & ~7, 8 * words(func, params), "m", params, signed)
+    return AggLayout(0, "a", func, keys, size + 7 & ~7, 8 * agg_words(func, params), "m", params, signed)
 
 
 def kernel(layout, values):

@@ -4,16 +4,16 @@ import struct
 
 import pytest
 
-from dsight.consumer.aggregate import bounds, bucket_values, words
+from dsight.consumer.aggregate import bucket_values
 from dsight.consumer.listing import default, distribution, formatted
 from dsight.errors import CompileError
-from dsight.record import AggLayout, Field
+from dsight.record import AggLayout, Field, agg_words, bounds
 
 NAME = (Field("s", 0, 16),)
 
 
 def agg(func, keys=NAME, params=()):
-    return AggLayout(0, "a", func, keys, 16, 8 * words(func, params), "m", params)
+    return AggLayout(0, "a", func, keys, 16, 8 * agg_words(func, params), "m", params)
 
 
 def quantized(**counts):

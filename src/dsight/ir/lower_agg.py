@@ -1,0 +1,213 @@
+"""Aggregating functions: one update of a value in an aggregation's map (record.AggLayout).
+
+A probe may fire in an interrupt while another on the same CPU is here, and large distributions
+are shared by all CPUs: additions are atomic.  min, max and the carry of stddev's squares are not.
+"""
+
+from __future__ import annotations
+
+from dsight.ir import lower_expr, lower_text
+from dsight.ir.ops import MapRef, Reg
+from dsight.ir.storage import AGG_DROPS, QUANTIZE_ZERO
+from dsight.lang import typed
+from dsight.record import AggLayout, bounds
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dsight.ir.lower import Lowering
+
+
+def aggregate(low: Lowering, stmt: typed.AggStmt) -> None:
+    """Update the value under the key, made first if need be."""
+    b = low.b
+    layout = low.storage.aggs[stmt.agg.id]
+    value: int = lower_expr.scalar(low, stmt.value) if stmt.value is not None else 1
+    weight: int = lower_expr.scalar(low, stmt.weight) if stmt.weight is not None else 1
+    result = b.reg()
+    if layout.key_size:
+        pointer, offset = low.buffer("key", layout.key_size)
+        lower_text.write_tuple(low, pointer, offset, layout.keys, stmt.keys, layout.key_size)
+        key = lower_expr.plus_reg(low, pointer, offset)
+    else:
+        key = b.slot_addr(b.shared_slot("zero", 8))
+        b.store(key, 0, 8, 0)
+    there, done = b.label("agg"), b.label("aggregated")
+    b.set(result, "call", "map_lookup_elem", MapRef(layout.map), key)
+    if layout.key_size:
+        new = b.label("agg_new")
+        b.br("ne", result, 0, there, new)
+        b.start(new)
+        zeroes = b.emit("value", "constants", low.storage.zeroes(layout.value_size))
+        b.call("map_update_elem", MapRef(layout.map), key, zeroes, 1)  # BPF_NOEXIST
+        b.set(result, "call", "map_lookup_elem", MapRef(layout.map), key)
+    full = b.label("agg_full")
+    b.br("ne", result, 0, there, full)
+    b.start(full)
+    low.count(AGG_DROPS)
+    b.jmp(done)
+    b.start(there)
+    if layout.func in _BUCKETS:
+        _bump(low, result, _BUCKETS[layout.func](low, layout, value), layout.value_size // 8, weight)
+    else:
+        _UPDATES[layout.func](low, layout, result, value)
+    b.jmp(done)
+    b.start(done)
+
+
+def _count(low: Lowering, layout: AggLayout, at: Reg, value: int) -> None:
+    low.b.emit("xadd", at, 0, 8, value)
+
+
+def _sum(low: Lowering, layout: AggLayout, at: Reg, value: int) -> None:
+    low.b.emit("xadd", at, 0, 8, value)
+    if layout.value_size > 8:
+        low.b.store(at, 8, 8, 1)
+
+
+def _avg(low: Lowering, layout: AggLayout, at: Reg, value: int) -> None:
+    low.b.emit("xadd", at, 0, 8, 1)
+    low.b.emit("xadd", at, 8, 8, value)
+
+
+def _stddev(low: Lowering, layout: AggLayout, at: Reg, value: int) -> None:
+    """n, total, and the square of 128 bits, in halves of 32 bits: (h * 2**32 + l)**2 is
+    h*h * 2**64 + h*l * 2**33 + l*l."""
+    b = low.b
+    _avg(low, layout, at, value)
+    magnitude = b.reg()
+    b.set(magnitude, "mov", value)
+    if layout.signed:
+        negative, positive = b.label("negative"), b.label("magnitude")
+        b.br("slt", magnitude, 0, negative, positive)
+        b.start(negative)
+        b.set(magnitude, "neg", magnitude)
+        b.jmp(positive)
+        b.start(positive)
+    low_half, high_half = b.emit("zext", magnitude, 32), b.emit("shr", magnitude, 32)
+    cross = b.emit("mul", high_half, low_half)
+    square = b.emit("mul", low_half, low_half)
+    bottom = b.emit("add", square, b.emit("shl", cross, 33))
+    top = b.emit("add", b.emit("mul", high_half, high_half), b.emit("shr", cross, 31))
+    top = b.emit("add", top, b.emit("set", "ult", bottom, square))
+    total = b.emit("add", b.load(at, 16, 8), bottom)
+    b.emit("xadd", at, 16, 8, bottom)
+    b.emit("xadd", at, 24, 8, b.emit("add", top, b.emit("set", "ult", total, bottom)))
+
+
+def _extreme(low: Lowering, layout: AggLayout, at: Reg, value: int) -> None:
+    """min, max: the first value counts whatever it is."""
+    b = low.b
+    better = ("sgt" if layout.signed else "ugt") if layout.func == "max" else ("slt" if layout.signed else "ult")
+    take, old, keep = b.label("take"), b.label("compare"), b.label("keep")
+    b.br("eq", b.load(at, 8, 8), 0, take, old)
+    b.start(old)
+    b.br(better, value, b.load(at, 0, 8), take, keep)
+    b.start(take)
+    b.store(at, 0, 8, value)
+    b.store(at, 8, 8, 1)
+    b.jmp(keep)
+    b.start(keep)
+
+
+_UPDATES = {"count": _count, "sum": _sum, "avg": _avg, "stddev": _stddev, "min": _extreme, "max": _extreme}
+
+
+# ---- distributions: which bucket counts the value
+
+
+def _quantize(low: Lowering, layout: AggLayout, value: int) -> Reg:
+    """The bucket of the value's highest bit."""
+    b = low.b
+    index, rest, sign = b.reg(), b.reg(), b.reg()
+    b.set(rest, "mov", value)
+    b.set(index, "mov", QUANTIZE_ZERO)
+    b.set(sign, "mov", 1)
+    some, done = b.label("nonzero"), b.label("bucket")
+    b.br("eq", rest, 0, done, some)
+    b.start(some)
+    if layout.signed:
+        negative, positive = b.label("negative"), b.label("magnitude")
+        b.br("slt", rest, 0, negative, positive)
+        b.start(negative)
+        b.set(rest, "neg", rest)
+        b.set(sign, "mov", -1)
+        b.jmp(positive)
+        b.start(positive)
+    log = b.reg()
+    b.set(log, "mov", 1)
+    for step in (32, 16, 8, 4, 2, 1):
+        high, low_half = b.label("high"), b.label("low")
+        b.br("uge", rest, 1 << step, high, low_half)
+        b.start(high)
+        b.set(rest, "shr", rest, step)
+        b.set(log, "add", log, step)
+        b.jmp(low_half)
+        b.start(low_half)
+    b.set(index, "add", index, b.emit("mul", log, sign))
+    b.jmp(done)
+    b.start(done)
+    return index
+
+
+def _lquantize(low: Lowering, layout: AggLayout, value: int) -> Reg:
+    """Underflow, one bucket a level, overflow."""
+    b = low.b
+    base, limit, step = layout.params
+    levels = (limit - base) // step
+    index = b.reg()
+    under, check, over, within, done = (b.label(n) for n in ("under", "check", "over", "within", "bucket"))
+    if not layout.signed:  # from 2**63 on
+        positive = b.label("positive")
+        b.br("slt", value, 0, over, positive)
+        b.start(positive)
+    b.br("slt", value, base, under, check)
+    b.start(under)
+    b.set(index, "mov", 0)
+    b.jmp(done)
+    b.start(check)
+    b.br("sge", value, limit, over, within)
+    b.start(over)
+    b.set(index, "mov", levels + 1)
+    b.jmp(done)
+    b.start(within)
+    b.set(index, "add", b.emit("udiv", b.emit("sub", value, base), step), 1)
+    b.jmp(done)
+    b.start(done)
+    return index
+
+
+def _llquantize(low: Lowering, layout: AggLayout, value: int) -> Reg:
+    """Underflow, each magnitude's buckets, overflow (record.bounds)."""
+    b = low.b
+    factor, lowest, highest, steps = layout.params
+    index = b.reg()
+    done = b.label("bucket")
+    within = b.label("within")
+    b.set(index, "mov", 0)
+    b.br("slt" if layout.signed else "ult", value, factor**lowest, done, within)
+    b.start(within)
+    first = 1  # bucket of the magnitude's first value
+    for magnitude in range(lowest, highest + 1):
+        start, end = factor**magnitude, factor ** (magnitude + 1)
+        width = max(1, end // steps)
+        here, above = b.label("magnitude"), b.label("above")
+        b.br("ult", value, end, here, above)
+        b.start(here)
+        b.set(index, "add", b.emit("udiv", value, width), first - start // width)
+        b.jmp(done)
+        b.start(above)
+        first += 1 + len(range((start // width + 1) * width, end, width))
+    b.set(index, "mov", len(bounds(layout.func, layout.params)))
+    b.jmp(done)
+    b.start(done)
+    return index
+
+
+_BUCKETS = {"quantize": _quantize, "lquantize": _lquantize, "llquantize": _llquantize}
+
+
+def _bump(low: Lowering, at: Reg, index: Reg, words: int, weight: int) -> None:
+    """Add to a bucket; `words` is a power of two so that a mask shows the verifier the bound."""
+    b = low.b
+    offset = b.emit("shl", b.emit("and", index, words - 1), 3)
+    b.emit("xadd", b.emit("add", at, offset), 0, 8, weight)
