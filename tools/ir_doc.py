@@ -25,6 +25,7 @@ def form(op: str) -> str:
         "z": "z",
         "n": "n",
         "k": "k",
+        "j": "BODY",
     }
     values = iter("ab")
     labels = iter(("then", "else") if kinds.count("l") > 1 else ("label",))

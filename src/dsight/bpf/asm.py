@@ -40,7 +40,7 @@ _SIZE = {0x18: "u64", 0x00: "u32", 0x08: "u16", 0x10: "u8"}
 
 def show(insns: tuple[Insn, ...] | list[Insn]) -> str:
     """The instructions as text, one a line, each group with the D source it came from."""
-    names = {number: name for name, number in HELPERS.items()}
+    names = {number: name for name, number in HELPERS.items()} | {bpf.LOOP: "loop"}
     lines, at, previous = [], 0, None
     for i in insns:
         text = f"{at:4}: {show_insn(i, names)}"
@@ -61,6 +61,8 @@ def show_insn(i: Insn, names: dict[int, str] | None = None) -> str:
     """One instruction; `names`: of helpers, by number."""
     code, kind = i.code, i.code & 7
     if code == LD_IMM64:
+        if i.src == 4:
+            return f"r{i.dst} = body({i.imm:+d})"
         if i.ref is None:
             return f"r{i.dst} = {i.imm} ll"
         return f"r{i.dst} = map({i.ref[1]})" if i.ref[0] == "map" else f"r{i.dst} = value({i.ref[1]} + {i.ref[-1]})"
@@ -83,6 +85,8 @@ def show_insn(i: Insn, names: dict[int, str] | None = None) -> str:
         if op in _ALU:
             return f"{r}{i.dst} {_ALU[op]} " + (f"{r}{i.src}" if code & bpf.X else str(i.imm))
     if kind == bpf.JMP and op == bpf.CALL:
+        if i.src:
+            return f"call body({i.imm:+d})"
         return "call " + (names or {}).get(i.imm, str(i.imm))
     if kind == bpf.JMP and op == bpf.EXIT:
         return "exit"
@@ -112,6 +116,8 @@ def _memory(r: str) -> str:
 
 _FORMS = (
     (rf"r(?P<dst>\d+) = {_IMM} ll", LD_IMM64),
+    (r"r(?P<dst>\d+) = body\((?P<far>[+-]\d+)\)", LD_IMM64),
+    (r"call body\((?P<near>[+-]\d+)\)", bpf.JMP | bpf.CALL),
     (r"r(?P<dst>\d+) = map\((?P<map>[^)]+)\)", LD_IMM64),
     (r"r(?P<dst>\d+) = value\((?P<value>[^)]+) \+ (?P<at>\d+)\)", LD_IMM64),
     (rf"r(?P<dst>\d+) = {_memory('src')}", bpf.LDX | bpf.MEM),
@@ -157,7 +163,7 @@ def _insn(groups: dict[str, str | None], code: int) -> Insn | None:
                 code |= _number(table, op) | (bpf.X if get("src") else 0)
         imm = int(get("imm") or 0)
         if helper := get("helper"):
-            imm = int(helper) if helper.isdigit() else HELPERS[helper]
+            imm = int(helper) if helper.isdigit() else bpf.LOOP if helper == "loop" else HELPERS[helper]
     except KeyError:
         return None
     if get("w") == "w":  # class ALU64 becomes ALU, JMP becomes JMP32
@@ -167,6 +173,9 @@ def _insn(groups: dict[str, str | None], code: int) -> Insn | None:
         ref = ("map", name)
     elif name := get("value"):
         ref = ("value", name, int(get("at") or 0))
+    body = get("far") or get("near")
+    if body:
+        return bpf.insn(code, int(get("dst") or 0), 4 if get("far") else 1, 0, int(body))
     off = int((get("off") or "0").replace(" ", ""))
     return bpf.insn(code, int(get("dst") or 0), int(get("src") or 0), off, imm, ref)
 

@@ -12,7 +12,7 @@ from bisect import bisect_right
 
 from dsight.bpf import insn as bpf
 from dsight.bpf.insn import LD_IMM64, set_span
-from dsight.bpf.regs import allocate
+from dsight.bpf.regs import STACK, allocate
 from dsight.bpf.select import RULES, Emitter
 from dsight.bpf.spec import ProgramSpec
 
@@ -27,18 +27,42 @@ REACH = 32767  # slots; a jump's offset has 16 bits
 ISLAND = 6000
 
 
-def compile_function(function: Function, kind: str, attach: str = "") -> ProgramSpec:
+def compile_function(function: Function, kind: str, attach: str = "", bpf_loop: bool = True) -> ProgramSpec:
     """A legal Function (ir.verify) as a program; `kind` and `attach` as in ProgramSpec.
+    `bpf_loop`: whether the kernel has that helper.
 
     Raises CompileError where the stack does not hold what the function needs.
     """
+    # The stacks of a program and of what it calls are one, in steps of 32 bytes (check_max_stack_depth).
+    bodies = [_compile(body, STACK // 2, 2, bpf_loop) for body in function.bodies]
+    deepest = max([depth for _, depth in bodies], default=0)
+    code, _ = _compile(function, STACK - (deepest + 31 & -32), 1, bpf_loop)
+    functions: tuple[int, ...] = ()
+    if bodies:
+        starts = {}
+        for body, (more, _) in zip(function.bodies, bodies):
+            starts[body.name] = len(code)
+            code += more
+        slots = _slots(code)
+        for index, i in enumerate(code):
+            if i.ref is not None and i.ref[0] == "body":
+                distance = slots[starts[i.ref[1]]] - slots[index] - 1
+                made = bpf.insn(i.code, i.dst, i.src, i.off, distance)
+                set_span(made, i.span)
+                code[index] = made
+        functions = (0, *[slots[start] for start in starts.values()])
+    return ProgramSpec(function.name, kind, tuple(code), attach, functions)
+
+
+def _compile(function: Function, stack: int, comes_in: int, bpf_loop: bool) -> tuple[list[Insn], int]:
+    """One function's code, and how many bytes of stack it uses; its context comes in that register."""
     blocks = reachable(function)
-    allocation = allocate(function, blocks)
-    e = Emitter(allocation)
+    allocation = allocate(function, blocks, stack)
+    e = Emitter(allocation, bpf_loop)
     places, code = e.places, e.code
     context = places[-1]
-    if type(context) is int and context != 1:  # it comes in r1
-        code.append(bpf.alu(bpf.MOV, context, 1) if context >= 0 else bpf.store(8, bpf.FP, context, 1))
+    if type(context) is int and context != comes_in:
+        code.append(bpf.alu(bpf.MOV, context, comes_in) if context >= 0 else bpf.store(8, bpf.FP, context, comes_in))
     labels: dict[str, int] = {}
     islands: list[int] = []
     next_island = ISLAND
@@ -61,7 +85,7 @@ def compile_function(function: Function, kind: str, attach: str = "") -> Program
             if span is not None:
                 for i in code[start:]:
                     set_span(i, span)
-    return ProgramSpec(function.name, kind, tuple(link(code, e.jumps, labels, islands)), attach)
+    return link(code, e.jumps, labels, islands), max(allocation.depth, 1)
 
 
 def reachable(function: Function) -> tuple[Block, ...]:

@@ -29,6 +29,7 @@ SIZES = {4: 0x00, 2: 0x08, 1: 0x10, 8: 0x18}
 MEM, ATOMIC = 0x60, 0xC0
 
 LD_IMM64 = 0x18  # two slots
+LOOP = 181  # the helper bpf_loop, which `loop` alone calls; enum bpf_func_id
 FP = 10  # the frame pointer, read-only
 
 _CALL, _EXIT, _JA = JMP | CALL, JMP | EXIT, JMP | JA
@@ -154,6 +155,16 @@ def ld_value(dst: int, name: str, offset: int) -> Insn:
 def call(helper: int) -> Insn:
     """r0 = helper(r1, ..., r5); r1-r5 are lost"""
     return insn(_CALL, 0, 0, 0, helper)
+
+
+def call_body(name: str) -> Insn:
+    """r0 = body(r1, ..., r5), a function of this program; r1-r5 are lost"""
+    return insn(_CALL, 0, 1, 0, 0, ("body", name))
+
+
+def ld_body(dst: int, name: str) -> Insn:
+    """dst = the address of a function of this program, for helpers that call it"""
+    return insn(LD_IMM64, dst, 4, 0, 0, ("body", name))
 
 
 def exit_() -> Insn:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Place = int | Again
 
 STACK = 512  # bytes; include/linux/filter.h, MAX_BPF_STACK
-CLOBBERS = frozenset({"call", "copy", "strcmp"})
+CLOBBERS = frozenset({"call", "copy", "strcmp", "loop"})
 
 _CALLER, _CALLEE = 0b0000111111, 0b1111000000
 _CALLER_USED = 4  # at most; the other two are for `select`
@@ -43,13 +43,15 @@ _SPILLED = -(1 << 30)  # a stack slot, to be chosen by _stack
 
 class Allocation(Value):
     """`places`: by virtual register, the context pointer's last; None where it is never read.
-    `busy`: for each instruction in block order, the machine registers in use while it runs, as bits."""
+    `busy`: for each instruction in block order, the machine registers in use while it runs, as bits.
+    `depth`: bytes of stack in use."""
 
     places: list[Place | None]
     busy: list[int]
+    depth: int
 
 
-def allocate(function: Function, blocks: tuple[Block, ...]) -> Allocation:
+def allocate(function: Function, blocks: tuple[Block, ...], stack: int = STACK) -> Allocation:
     """Raises CompileError where the stack does not hold what has to be kept."""
     live = _Intervals(function.regs)
     live.collect(blocks)
@@ -61,13 +63,13 @@ def allocate(function: Function, blocks: tuple[Block, ...]) -> Allocation:
     live.join_contexts()
     busy = _scan(live, blocks)
     depth = _spill(live, depth)
-    if depth > STACK:
+    if depth > stack:
         span = next((i.span for b in blocks for i in b.instrs if i.span), None)
-        message = f"the clause needs {depth} bytes of kernel stack, and there are {STACK}"
+        message = f"the clause needs {depth} bytes of kernel stack, and there are {stack}"
         raise fail("D_UNKNOWN", message, span, "split it into several clauses, or use fewer values at once")
     for v in live.contexts:
         live.places[v] = live.places[live.ctx]
-    return Allocation(live.places, busy)
+    return Allocation(live.places, busy, depth)
 
 
 class _Intervals:

@@ -30,8 +30,9 @@ MAX_OFFSET = 0x7FFF
 class Emitter:
     """The code so far, and the instruction at hand: its position and the label that follows its block."""
 
-    def __init__(self, allocation: Allocation) -> None:
+    def __init__(self, allocation: Allocation, bpf_loop: bool = True) -> None:
         self.code: list[Insn] = []
+        self.bpf_loop = bpf_loop
         self.jumps: list[tuple[int, str]] = []  # index into code, label
         self.at = -1
         self.next = ""
@@ -534,6 +535,30 @@ def _strcmp(e: Emitter, instr: Instr) -> None:
     e.result(instr, 0)
 
 
+def _loop_body(e: Emitter, instr: Instr) -> None:
+    """The helper where there is one (5.17): the verifier walks the body once or twice, not n times.
+    Else a loop of calls, which it walks to its end; the count waits in the slot's first word."""
+    name, n, slot = instr.args
+    assert type(name) is str and type(n) is int and type(slot) is Reg
+    if e.bpf_loop:
+        _arguments(e, (n, 0, slot, 0))
+        e.add(bpf.ld_body(2, name))
+        e.add(bpf.call(bpf.LOOP))
+        return
+    base, offset = e.base(slot, 0, 0)
+    assert base == bpf.FP, "a loop's words are on the stack"
+    e.add(bpf.alu_imm(bpf.MOV, 0, n))
+    e.add(bpf.store(8, bpf.FP, offset, 0))
+    start = len(e.code)
+    e.put(2, slot)
+    e.add(bpf.call_body(name))
+    e.add(bpf.jump_imm(bpf.JNE, 0, 0, 4))
+    e.add(bpf.load(8, 0, bpf.FP, offset))
+    e.add(bpf.alu_imm(bpf.SUB, 0, 1))
+    e.add(bpf.store(8, bpf.FP, offset, 0))
+    e.add(bpf.jump_imm(bpf.JNE, 0, 0, start - len(e.code) - 1))
+
+
 # -- terminators
 
 
@@ -592,6 +617,7 @@ RULES: dict[str, Callable[[Emitter, Instr], None]] = {
     "zero": _zero,
     "copy": _copy,
     "strcmp": _strcmp,
+    "loop": _loop_body,
     "jmp": _jmp,
     "br": _br,
     "ret": _ret,

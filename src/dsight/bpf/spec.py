@@ -18,7 +18,9 @@ class Insn(Value):
 
     `code` is the opcode byte, `imm` a signed 32-bit number (64-bit for LD_IMM64).
     `ref` names a map for LD_IMM64: ("map", name) becomes the map itself,
-    ("value", name, offset) the address `offset` bytes into the first value of an array map.
+    ("value", name, offset) the address `offset` bytes into the first value of an array map;
+    ("body", name) is in a program being made only: `imm` then says how many slots the function lies
+    behind the next instruction (src 1 of a call, 4 of LD_IMM64).
     """
 
     code: int
@@ -35,10 +37,12 @@ class ProgramSpec(Value):
 
     kind: "tracepoint" (perf tracepoint), "raw_tp", "tp_btf", "perf_event", "kprobe" (also uprobes).
     `attach`: for tp_btf the tracepoint's name, whose BTF id kernel.load looks up.
-    Instructions refer to maps by name.
+    Instructions refer to maps by name.  `functions`: the slots where the functions in it start that
+    loops call, the first 0 for the program itself; () where there are none.
     """
 
     name: str
     kind: str
     insns: tuple[Insn, ...]
     attach: str = ""
+    functions: tuple[int, ...] = ()

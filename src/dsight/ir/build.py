@@ -44,6 +44,7 @@ class Builder:
         self._taken: dict[str, int] = {}  # label or slot name: how often it was asked for
         self._blocks: dict[str, list[Instr]] = {}
         self._current: list[Instr] | None = None
+        self.bodies: dict[str, Function] = {}
         self.start(self.label("entry"))
 
     @property
@@ -139,7 +140,7 @@ class Builder:
     def finish(self) -> Function:
         """The Function: blocks that can be reached, every jump forward, otherwise as they were started."""
         blocks = [Block(label, tuple(self._blocks[label])) for label in forward_order(self.name, self._blocks)]
-        return Function(self.name, tuple(self._slots.items()), tuple(blocks), self._regs)
+        return Function(self.name, tuple(self._slots.items()), tuple(blocks), self._regs, tuple(self.bodies.values()))
 
 
 def targets(terminator: Instr) -> tuple[str, ...]:

@@ -287,10 +287,12 @@ def run(function: Function, machine: Machine) -> int:
 
 
 class _Run:
-    def __init__(self, function: Function, machine: Machine) -> None:
+    def __init__(self, function: Function, machine: Machine, ctx: int | None = None) -> None:
         self.function = function
         self.machine = machine
         self.memory = machine.memory
+        self.is_body = ctx is not None
+        self.ctx = machine.ctx.base if ctx is None else ctx
         self.regs: dict[Reg, int] = {}
         self.slots: dict[str, Region] = {}
 
@@ -305,7 +307,8 @@ class _Run:
                     self.step(instr)
                 last = block.instrs[-1]
                 if last.op == "ret":
-                    self.check_records()
+                    if not self.is_body:
+                        self.check_records()
                     return self.value(last.args[0])
                 block = blocks[self.target(last)]
         finally:
@@ -355,7 +358,7 @@ class _Run:
         if op == "set":
             return int(holds(str(args[0]), self.value(args[1]), self.value(args[2])))
         if op == "ctx":
-            return self.machine.ctx.base
+            return self.ctx
         if op == "slot":
             return self.slots[str(args[0])].base
         if op == "value":
@@ -378,11 +381,20 @@ class _Run:
         elif op == "strcmp":
             left, right = self.string(args[0], args[2]), self.string(args[1], args[2])
             return ((left > right) - (left < right)) & MASK
+        elif op == "loop":
+            self.loop(str(args[0]), self.value(args[1]), self.value(args[2]))
         elif op == "call":
             return self.call(str(args[0]), args[1:])
         else:
             raise IRError("there is no such operation")
         return None
+
+    def loop(self, name: str, times: int, ctx: int) -> None:
+        self.memory.write(ctx, bytes([GARBAGE]) * 8)  # the loop's own word
+        body = next(body for body in self.function.bodies if body.name == name)
+        for _ in range(times):
+            if _Run(body, self.machine, ctx).run():
+                break
 
     def address(self, args: tuple[Operand, ...]) -> int:
         """Of a pointer and the offset after it."""

@@ -3,7 +3,8 @@
 A Function is a list of basic blocks over virtual registers.  Registers are
 mutable (no phi): a register may be set in several blocks, but never read on a
 path that has not set it.  Blocks stand in an order in which every jump goes
-forward: D has no loops, and composite operations (marked *) keep theirs inside.
+forward: D has no loops; composite operations (marked *) keep theirs inside, and `loop`
+runs a body, a small function of its own, again and again.
 
 All values are 64 bits wide.  `docs/ir.md` gives each operation a line, made
 from OPS; `ir.interp` is their living definition.
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 # op: (has a result, operands, meaning).  Operand kinds: v value (register or integer),
 # r register, n integer, k greatest index, o constant offset, z access size 1 2 4 8, b bits 8 16 32, s slot name,
-# m map name, h helper name, c condition, l label, * any number of helper arguments
+# m map name, h helper name, c condition, l label, j body name, * any number of helper arguments
 OPS: dict[str, tuple[bool, str, str]] = {
     "mov": (True, "v", "the value"),
     "add": (True, "vv", "a + b"),
@@ -86,6 +87,12 @@ OPS: dict[str, tuple[bool, str, str]] = {
         True,
         "rrn",
         "* compare two NUL-ended strings of at most n bytes, as unsigned bytes: -1, 0 or 1 (64-bit signed)",
+    ),
+    "loop": (
+        False,
+        "jnr",
+        "run the body at most n times, its context the stack slot a, until it returns anything but 0; "
+        "the first 8 bytes of the slot are the loop's own",
     ),
     "jmp": (False, "l", "go to the block"),
     "br": (False, "cvvll", "go to the first block if a CONDITION b, else to the second"),
@@ -152,10 +159,13 @@ class Block(Value):
 
 
 class Function(Value):
-    """One program.  `slots`: stack slots (name, size in bytes), each 8-aligned; the first block
-    is the entry; registers are numbered below `regs`."""
+    """One program, or a body of its loops.  `slots`: stack slots (name, size in bytes), each
+    8-aligned; the first block is the entry; registers are numbered below `regs`.  `bodies`: what its
+    `loop` operations name; a body has none itself.  What a body and its program tell each other is
+    in memory: the slot that is the body's context holds 8-byte words, numbers and pointers."""
 
     name: str
     slots: tuple[tuple[str, int], ...]
     blocks: tuple[Block, ...]
     regs: int
+    bodies: tuple[Function, ...] = ()

@@ -32,17 +32,17 @@ READERS = SAME | {
     "ktime_get_ns", "ktime_get_boot_ns", "ktime_get_tai_ns", "get_prandom_u32", "map_lookup_elem",
 }  # fmt: skip
 
-_WRITES = frozenset({"store", "xadd", "zero", "copy"})  # and calls other than READERS
+_WRITES = frozenset({"store", "xadd", "zero", "copy", "loop"})  # and calls other than READERS
 
 # Done again more cheaply than kept in a register.
 _CHEAP = frozenset({"mov", "ctx", "slot", "value"})
 
 
 def optimise(function: Function) -> Function:
-    """All passes."""
+    """All passes, on the bodies of loops too."""
     for one in PASSES:
         function = one(function)
-    return function
+    return function.replace(bodies=tuple(map(optimise, function.bodies))) if function.bodies else function
 
 
 def simplify(function: Function) -> Function:

@@ -17,7 +17,8 @@
       ret 0
     }
 
-A `#` starts a comment.  Operands stand in the order of ops.OPS with commas between
+The bodies of its loops follow in the same form.  A `#` starts a comment.
+Operands stand in the order of ops.OPS with commas between
 them, except that an offset is joined to its pointer or map, a condition has no comma
 after it, and labels follow an arrow.
 """
@@ -44,7 +45,7 @@ def show(function: Function) -> str:
         lines.append(f"{block.label}:")
         lines += ["  " + show_instr(instr) for instr in block.instrs]
     lines.append("}\n")
-    return "\n".join(lines)
+    return "\n".join(lines) + "".join(map(show, function.bodies))
 
 
 def show_instr(instr: Instr) -> str:
@@ -86,7 +87,7 @@ _SPACE = re.compile(r"[ \t]*")
 
 
 def parse(text: str, name: str = "ir") -> Function:
-    """The function that `text` (one function) describes; not verified.
+    """The function that `text` (a function and the bodies of its loops) describes; not verified.
 
     `name` is what messages call the text.  Raises CompileError, tag D_UNKNOWN, at the place.
     """
@@ -94,19 +95,19 @@ def parse(text: str, name: str = "ir") -> Function:
     head: re.Match[str] | None = None
     instrs: list[Instr] = []
     bodies: list[tuple[str, list[Instr]]] = []
-    closed = False
+    functions: list[Function] = []
     start = 0
     for line in text.split("\n"):
         at = _Line(source, start, line)
         start += len(line) + 1
         if at.done():
             continue
-        if closed:
-            raise at.wrong("nothing may follow the function")
         if head is None:
             head = at.take(_HEAD, "function NAME(slots NAME:SIZE ..., regs N) {")
+            bodies = []
         elif at.skip("}"):
-            closed = True
+            functions.append(_function(head, bodies))
+            head = None
         elif found := at.match(_LABEL):
             instrs = []
             bodies.append((found[1], instrs))
@@ -116,8 +117,12 @@ def parse(text: str, name: str = "ir") -> Function:
             raise at.wrong("a label is expected before the first instruction")
         if not at.done():
             raise at.wrong("the line should end here")
-    if head is None or not closed:
+    if head is not None or not functions:
         raise at.wrong("the text ends before the function does")
+    return functions[0].replace(bodies=tuple(functions[1:]))
+
+
+def _function(head: re.Match[str], bodies: list[tuple[str, list[Instr]]]) -> Function:
     slots = tuple([(slot.partition(":")[0], int(slot.partition(":")[2])) for slot in head[2].split()])
     blocks = tuple([Block(label, tuple(body)) for label, body in bodies])
     return Function(head[1], slots, blocks, int(head[3]))

@@ -58,12 +58,19 @@ HELPER_ARGS = {
 def verify(function: Function) -> None:
     """Raises IRError, with the offending instruction, where the function breaks a rule."""
     _Verifier(function).run()
+    if len({body.name for body in function.bodies}) != len(function.bodies):
+        raise IRError(f"{function.name}: two bodies with one name")
+    for body in function.bodies:
+        if body.bodies:
+            raise IRError(f"{function.name}: the body {body.name} has bodies itself")
+        _Verifier(body).run()
 
 
 class _Verifier:
     def __init__(self, function: Function) -> None:
         self.function = function
         self.slots = dict(function.slots)
+        self.bodies = {body.name for body in function.bodies}
         self.number = {block.label: n for n, block in enumerate(function.blocks)}
 
     def run(self) -> None:
@@ -155,7 +162,7 @@ class _Verifier:
         if kind == "o":
             return type(arg) is int and -(1 << 29) < arg < 1 << 29
         if kind == "n":
-            return type(arg) is int and 0 < arg < 1 << 15
+            return type(arg) is int and 0 < arg < 1 << 20
         if kind == "k":
             return type(arg) is int and 0 <= arg < 1 << 29
         if kind == "z":
@@ -174,6 +181,8 @@ class _Verifier:
         """What one operation asks beyond the kinds of its operands; "" where all is well."""
         if op == "call":
             return self.call_problem(args)
+        if op == "loop":
+            return "" if args[0] in self.bodies else f"there is no body {args[0]}"
         if op in ("udiv", "umod", "sdiv", "smod") and args[1] == 0 and type(args[1]) is int:
             return "a division by 0"
         if op in ("zext", "sext", "bswap") and args[1] == (8 if op == "bswap" else 64):
@@ -218,4 +227,5 @@ KINDS = {
     "h": "a helper",
     "c": "a condition",
     "l": "a label",
+    "j": "the name of a body",
 }

@@ -41,8 +41,9 @@ _LICENSE = b"GPL\0"
 
 _INSN = struct.Struct("<BBhi")
 # BPF_PROG_LOAD: type, count, insns, license, log level, log size, log, kernel version, flags,
-# name, ifindex, attach type, then func and line info (none), BTF id of what it attaches to
-_LOAD = struct.Struct("<IIQQIIQII16sII36xI")
+# name, ifindex, attach type; BTF, size of a func info, func infos, their number; line info (none);
+# BTF id of what it attaches to
+_LOAD = struct.Struct("<IIQQIIQII16sIIIIQI16xI")
 # BPF_PROG_TEST_RUN: program, retval, data sizes, data, repeat, duration, context size in, out, context in, out, ...
 _TEST_RUN = struct.Struct("<II8x16xIIIIQQIII4x")
 _INFO_BY_FD = struct.Struct("<IIQ")
@@ -146,7 +147,18 @@ def load(spec: ProgramSpec, maps: dict[str, Map], btf: KernelBtf | None = None) 
     code = encode(spec.insns, maps)
     insns, license = sys.buffer(code), sys.buffer(_LICENSE)
     head = (kind, len(code) // 8, sys.address(insns), sys.address(license))
-    tail = (0, 0, object_name(spec.name), 0, attach_type, attach_id)
+    functions = sys.buffer(b"".join([_FUNC_INFO.pack(slot, _FUNC) for slot in spec.functions]) or b"\0")
+    btf_fd = _function_btf() if spec.functions else -1
+    info = (btf_fd, _FUNC_INFO.size, sys.address(functions), len(spec.functions)) if spec.functions else (0, 0, 0, 0)
+    tail = (0, 0, object_name(spec.name), 0, attach_type, *info, attach_id)
+    try:
+        return _load(spec, head, tail)
+    finally:
+        if btf_fd >= 0:
+            os.close(btf_fd)
+
+
+def _load(spec: ProgramSpec, head: tuple[int, ...], tail: tuple[int | bytes, ...]) -> Program:
     try:
         return Program(spec, sys.bpf_create(sys.PROG_LOAD, sys.buffer(_LOAD.pack(*head, 0, 0, 0, *tail))))
     except OSError as e:
@@ -163,6 +175,27 @@ def load(spec: ProgramSpec, maps: dict[str, Map], btf: KernelBtf | None = None) 
                 size *= 4
                 continue
             raise _not_loaded(spec, e if e.errno != errno.ENOSPC else first, _text(log)) from None
+
+
+# Functions that helpers call must have a type (kernel/bpf/verifier.c, check_ld_imm): "int f()" does for all.
+_FUNC_INFO = struct.Struct("<II")  # struct bpf_func_info: slot, type id
+_FUNC = 3  # in _function_btf
+_BTF_LOAD = struct.Struct("<QQIII")  # BTF, log, size, log size, log level
+
+
+def _function_btf() -> int:
+    """A descriptor of BTF (Documentation/bpf/btf.rst) with `int f()`, linkage static, as type _FUNC."""
+    strings = b"\0int\0f\0"
+    types = struct.pack("<IIII", 1, 1 << 24, 4, 1 << 24 | 32)  # BTF_KIND_INT, signed, 32 bits
+    types += struct.pack("<III", 0, 13 << 24, 1)  # BTF_KIND_FUNC_PROTO
+    types += struct.pack("<III", 5, 12 << 24, 2)  # BTF_KIND_FUNC
+    header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
+    data = sys.buffer(header + types + strings)
+    size = len(header) + len(types) + len(strings)
+    try:
+        return sys.bpf_create(sys.BTF_LOAD, sys.buffer(_BTF_LOAD.pack(sys.address(data), 0, size, 0, 0)))
+    except OSError as e:
+        raise sys.refused("load the type of a program's functions", e) from None
 
 
 def _text(log: Any) -> str:

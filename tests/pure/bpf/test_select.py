@@ -8,7 +8,7 @@ import pytest
 from dsight.bpf import asm
 from dsight.bpf.compile import compile_function
 from dsight.bpf.select import RULES
-from dsight.ir.ops import OPS, Function
+from dsight.ir.ops import OPS
 from dsight.ir.text import parse
 from dsight.source import Source, Span
 
@@ -33,6 +33,10 @@ def selected(ir: str) -> str:
           ret 0
         far:
           ret 1
+        }
+        function step(slots, regs 0) {
+        entry:
+          ret 0
         }"""
     if not ir.startswith(("jmp", "br", "ret")):
         ir += "\n jmp next"
@@ -44,7 +48,7 @@ def selected(ir: str) -> str:
     n = next(n for n, i in enumerate(first.instrs) if n > 5)
     instrs = list(first.instrs)
     instrs[n] = instrs[n].replace(span=HERE)
-    function = Function(function.name, function.slots, (first.replace(instrs=tuple(instrs)), *rest), function.regs)
+    function = function.replace(blocks=(first.replace(instrs=tuple(instrs)), *rest))
     return "\n".join([asm.show_insn(i) for i in compile_function(function, "raw_tp").insns if i.span is HERE])
 
 
@@ -176,6 +180,11 @@ ROWS: list[tuple[str, str, list[str]]] = [
             "r5 = *(u8 *)(r2 + 0)", "if r4 == r5 goto +4", "r0 = 1", "if r4 > r5 goto +9", "r0 = -1", "goto +7",
             "r0 = 0", "if r4 != 0 goto +1", "goto +4", "r1 += 1", "r2 += 1", "r3 -= 1", "if r3 != 0 goto -14",
         ],
+    ),
+    (
+        "loop",
+        "loop step, 300, %4",
+        ["r1 = 300", "r2 = 0", "r3 = r10", "r3 += -16", "r4 = 0", "r2 = body(+10)", "call loop"],
     ),
     ("jmp", "jmp next", []),
     ("br", "br slt %1, 3 -> next, far", ["if r0 s>= 3 goto +4"]),

@@ -427,3 +427,39 @@ def test_helpers_it_does_not_have() -> None:
     from dsight.ir.interp import _Run
 
     assert {h for h in HELPERS if not hasattr(_Run, "h_" + h)} == {"get_stackid", "perf_event_output"}
+
+
+LOOP = """function f(slots words:16, regs 3) {
+entry:
+  %0 = slot words
+  %1 = value m+0
+  store %0+8, 8, %1
+  loop step, 5, %0
+  %2 = load %1+0, 8
+  ret %2
+}
+function step(slots, regs 4) {
+entry:
+  %0 = ctx
+  %1 = load %0+8, 8
+  %2 = load %1+0, 8
+  %2 = add %2, 1
+  store %1+0, 8, %2
+  %3 = set RETURNS
+  ret %3
+}
+"""
+
+
+@pytest.mark.parametrize(("returns", "rounds"), [("eq %2, 3", 3), ("eq 0, 1", 5), ("ne %2, 0", 1)])
+def test_a_loop_ends_with_its_count_or_when_the_body_says_so(returns: str, rounds: int) -> None:
+    machine = Machine()
+    machine.add_map("m", "array", 4, 8, 1)
+    function = parse(LOOP.replace("RETURNS", returns))
+    verify(function)
+    assert run(function, machine) == rounds
+
+
+def test_a_loop_of_no_body() -> None:
+    with pytest.raises(IRError, match="there is no body other"):
+        verify(parse(LOOP.replace("RETURNS", "eq %2, 3").replace("loop step", "loop other")))

@@ -36,11 +36,17 @@ entry:
   %12 = call map_update_elem, map(m.1), %7, %8, 0
   %13 = call probe_read_user, %7, %9<=16, %9
   %14 = at %8, %9, 64
+  loop step, 300, %7
   br ugt %9, 256 -> fault, on
 on:
   jmp fault
 fault:
   ret 0
+}
+function step(slots, regs 1) {
+entry:
+  %0 = ctx
+  ret %0
 }
 """
 
@@ -130,7 +136,7 @@ def test_errors_in_a_line(line: str, message: str, column: int) -> None:
         ("func f", "function NAME(slots NAME:SIZE ..., regs N) { is expected here", 1),
         ("function f(slots, regs 1) {\n", "the text ends before the function does", 2),
         ("function f(slots, regs 1) {\nret 0\n}", "a label is expected before the first instruction", 2),
-        ("function f(slots, regs 1) {\n}\n\nmore", "nothing may follow the function", 4),
+        ("function f(slots, regs 1) {\n}\n\nmore", "function NAME(slots NAME:SIZE ..., regs N) { is expected here", 4),
         ("function f(slots s:-1, regs 1) {\n}", "function NAME(slots NAME:SIZE ..., regs N) { is expected here", 1),
     ],
 )
