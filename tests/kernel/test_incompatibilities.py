@@ -41,7 +41,11 @@ ACTIONS = {
     "umod": "umod(arg1)", "ustack": "ustack()", "usym": "usym(arg1)", "breakpoint": "breakpoint()", "chill": "chill(1)",
 }  # fmt: skip
 VALUES = {"string": '"a"', "addr": "arg1", "ptr": "curthread"}  # of a parameter; else 1
-POINTERS = {"inet_ntoa": "(ipaddr_t *) alloca(4)", "inet_ntoa6": "(in6_addr_t *) alloca(16)"}  # not to just anything
+POINTERS = {
+    "copyinto": "arg1, 4, alloca(4)",
+    "inet_ntoa": "(ipaddr_t *) alloca(4)",
+    "inet_ntoa6": "(in6_addr_t *) alloca(16)",
+}  # not to just anything
 PARAMETERS = {"count": "", "lquantize": "1, 0, 10, 1", "llquantize": "1, 10, 0, 2, 10"}  # else 1
 
 
