@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dsight import record
 from dsight.errors import CompileError, fail
-from dsight.ir import lower_builtin, lower_expr, lower_stmt
+from dsight.ir import lower_builtin, lower_expr, lower_object, lower_stmt, lower_text
 from dsight.ir.build import Builder
 from dsight.ir.maps import MapSpec
 from dsight.ir.ops import Function, MapRef, Reg
@@ -24,6 +24,10 @@ from dsight.ir.storage import ACTIVE, DROPS, STATE, Storage, round8
 from dsight.ir.unit import Unit
 from dsight.lang import typed
 from dsight.source import Span
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Lowering:
@@ -41,10 +45,12 @@ class Lowering:
         self.errors = errors
         self.b = Builder(unit.name)
         self.known: dict[object, int] = {}
-        self.origins: dict[int, lower_expr.Origin] = {}
+        self.origins: dict[int, lower_object.Origin] = {}  # registers that hold pointers the verifier knows
         self.temps: dict[int, int] = {}
         self.this: dict[str, Reg] = {}
         self.this_buffers: dict[str, int] = {}  # clause-local strings: offset in scratch memory
+        self.this_objects: dict[str, tuple[int, int]] = {}  # likewise structs and arrays: offset, size
+        self.number_at = -1  # offset in scratch memory for lower_expr.number
         self.scratch_used = 0
         self.scratch: Reg = self.b.reg()
         self.probe: int = unit.entry.probe
@@ -99,14 +105,14 @@ class Lowering:
             return self.b.slot_addr(self.b.slot(hint, round8(size))), 0
         return self.scratch, self.scratch_alloc(size)
 
-    def fault_if(self, condition: str, a: int, c: int, kind: int, address: int = 0) -> None:
-        """Go to a fault if the condition holds."""
+    def fault_if(self, condition: str, a: int, c: int, kind: int, address: int | Callable[[], int] = 0) -> None:
+        """Go to a fault if the condition holds.  `address`: what the fault says, or how to work it out."""
         b = self.b
         bad, good = b.label("bad"), b.label("good")
         b.br(condition, a, c, bad, good)
         b.start(bad)
         b.set(self.fault_info, "mov", kind | self.action << 16)
-        b.set(self.fault_address, "mov", address)
+        b.set(self.fault_address, "mov", address() if callable(address) else address)
         b.jmp(self.fault_label)
         b.start(good)
 
@@ -188,6 +194,8 @@ def _find_scratch(low: Lowering) -> None:
     b.start(found)
     for offset in low.this_buffers.values():
         b.store(low.scratch, offset, 8, 0)
+    for offset, size in low.this_objects.values():
+        lower_text.zero(low, low.scratch, offset, size)
 
 
 def _lower_clause(low: Lowering, clause: typed.Clause) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dsight.ir import lower_expr, lower_text
+from dsight.ir import lower_expr, lower_object, lower_text
 from dsight.ir.ops import Bounded, Reg
 from dsight.lang import typed
 from dsight.record import BADADDR, NOSCRATCH
@@ -60,17 +60,20 @@ def _scratch_for(low: Lowering, size: int) -> tuple[Reg, int]:
     if isinstance(size, Reg):
         lower_text.zero(low, low.scratch, offset, max(8, limit))
     pointer = low.scratch_at(offset)
-    low.origins[int(pointer)] = lower_expr.Origin(offset, limit)
+    low.origins[int(pointer)] = lower_object.Origin(offset, limit)
     return pointer, limit
 
 
 def _copyinto(low: Lowering, e: typed.Call) -> int:
     """void copyinto(uintptr_t addr, size_t size, void *dest)"""
     source, size = lower_expr.scalar(low, e.args[0]), lower_expr.scalar(low, e.args[1])
-    _, at, origin = lower_expr.place(low, e.args[2])
-    if origin is None or isinstance(size, Reg) or not 0 <= at <= origin.size - size:
-        raise low.unsupported("copyinto() with a destination or size not known beforehand", e.span)
-    target = lower_expr.plus_reg(low, low.scratch, origin.offset + at)
+    base, at, origin = lower_expr.place(low, e.args[2], True)
+    if isinstance(size, Reg):
+        raise low.unsupported("copyinto() with a size not known beforehand", e.span)
+    if origin is not None and origin.holds(at, size):
+        target = lower_expr.plus_reg(low, *origin.reach(low, at))
+    else:
+        target = lower_object.writable(low, base, at, size, origin)
     result = low.b.call("probe_read_user", target, size, source)
     low.fault_if("ne", result, 0, BADADDR, source)
     return 0

@@ -6,7 +6,7 @@ A value in a register is always in range of its type: sign- or zero-extended to
 
 from __future__ import annotations
 
-from dsight.ir import lower_builtin, lower_call, lower_text, lower_var
+from dsight.ir import lower_builtin, lower_call, lower_object, lower_text, lower_var
 from dsight.ir.ops import Reg
 from dsight.ir.storage import int_signed, int_size
 from dsight.lang import typed
@@ -19,17 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from dsight.ir.lower import Lowering
-
-
-class Origin:
-    """What is known of a pointer: it points `offset` bytes into a constant part of this
-    program's scratch memory that has `size` bytes left from there."""
-
-    __slots__ = ("offset", "size")
-
-    def __init__(self, offset: int, size: int) -> None:
-        self.offset = offset
-        self.size = size
+    from dsight.ir.lower_object import Origin
 
 
 _SIGNED = {"<": "slt", "<=": "sle", ">": "sgt", ">=": "sge", "==": "eq", "!=": "ne"}
@@ -68,12 +58,29 @@ def fits(source: Type, target: Type) -> bool:
 
 
 def scalar(low: Lowering, e: typed.TExpr) -> int:
-    """Evaluate a scalar expression."""
+    """Evaluate a scalar expression to a number."""
+    return number(low, raw(low, e))
+
+
+def raw(low: Lowering, e: typed.TExpr) -> int:
+    """Evaluate a scalar expression.  The result may be a pointer the verifier knows (low.origins):
+    fit to be stored, or to load from, not to compute with."""
     before = low.b.span
     low.b.span = e.span
     value = _RULES[type(e)](low, e)
     low.b.span = before
     return value
+
+
+def number(low: Lowering, value: int, pointer: bool = False) -> int:
+    """The value as a number.  With a pointer it knows (or `pointer` says it does) the verifier allows
+    hardly any arithmetic; stored in a map and loaded again it is a number."""
+    if not isinstance(value, Reg) or not (pointer or int(value) in low.origins):
+        return value
+    if low.number_at < 0:
+        low.number_at = low.scratch_alloc(8)
+    low.b.store(low.scratch, low.number_at, 8, value)
+    return low.b.load(low.scratch, low.number_at, 8)
 
 
 def effect(low: Lowering, e: typed.TExpr) -> None:
@@ -85,6 +92,8 @@ def effect(low: Lowering, e: typed.TExpr) -> None:
         effect(low, e.right)
     elif isinstance(e, typed.Assign):
         lower_var.assign(low, e)
+    elif lower_object.is_object(e.type):
+        lower_object.place(low, e)
     else:
         scalar(low, e)
 
@@ -187,10 +196,9 @@ def _unary(low: Lowering, e: typed.Unary) -> int:
 
 
 def _convert(low: Lowering, e: typed.Convert) -> int:
-    value = scalar(low, e.operand)
     if fits(e.operand.type, e.type):
-        return value
-    return normalise(low, value, e.type)
+        return raw(low, e.operand)
+    return normalise(low, scalar(low, e.operand), e.type)
 
 
 def _cond(low: Lowering, e: typed.Cond) -> int:
@@ -214,17 +222,17 @@ def _cond(low: Lowering, e: typed.Cond) -> int:
 
 def _comma(low: Lowering, e: typed.Comma) -> int:
     effect(low, e.left)
-    return scalar(low, e.right)
+    return raw(low, e.right)
 
 
 def _let(low: Lowering, e: typed.Let) -> int:
     bind(low, e)
-    return scalar(low, e.body)
+    return raw(low, e.body)
 
 
 def bind(low: Lowering, e: typed.Let) -> None:
     """Evaluate a Let's value; its body may follow."""
-    low.temps[e.id] = scalar(low, e.value)
+    low.temps[e.id] = raw(low, e.value)
 
 
 def _temp(low: Lowering, e: typed.Temp) -> int:
@@ -242,18 +250,19 @@ def _call(low: Lowering, e: typed.Call) -> int:
 # ---- memory
 
 
-def place(low: Lowering, e: typed.TExpr) -> tuple[int, int, Origin | None]:
+def place(low: Lowering, e: typed.TExpr, write: bool = False) -> tuple[int, int, Origin | None]:
     """The address of what a pointer expression points to: base, constant offset, and what is
-    known of the base."""
-    if isinstance(e, typed.Binary) and e.op in "+-" and isinstance(e.right, typed.Const):
-        base, offset, origin = place(low, e.left)
+    known of the base.  `write`: it is to be written (lower_object.root)."""
+    if isinstance(e, typed.Binary) and e.op in "+-":
+        if not isinstance(e.right, typed.Const):
+            return lower_object.indexed(low, e, write)
+        base, offset, origin = place(low, e.left, write)
         return base, offset + (e.right.value if e.op == "+" else -e.right.value), origin
-    if isinstance(e, typed.AddrOf) and isinstance(e.place, typed.Mem):
-        base, offset, origin = place(low, e.place.base)
-        return base, offset + e.place.offset, origin
+    if isinstance(e, typed.AddrOf):
+        return lower_object.place(low, e.place, write)
     if isinstance(e, typed.Convert) and int_size(e.operand.type) == 8:
-        return place(low, e.operand)
-    value = scalar(low, e)
+        return place(low, e.operand, write)
+    value = raw(low, e)
     return value, 0, low.origins.get(int(value)) if isinstance(value, Reg) else None
 
 
@@ -286,8 +295,8 @@ def load_kernel(low: Lowering, base: int, offset: int, size: int, origin: Origin
     """Load `size` bytes, zero-extended: directly where the verifier knows the memory, else by
     probe_read_kernel, which faults where there is nothing."""
     b = low.b
-    if origin is not None and offset >= 0 and offset + size <= origin.size:
-        return b.load(low.scratch, origin.offset + offset, size)
+    if origin is not None and origin.holds(offset, size):
+        return b.load(*origin.reach(low, offset), size)
     address = plus(low, base, offset)
     slot = b.slot_addr(b.shared_slot("read", 8))
     result = b.call("probe_read_kernel", slot, size, address)
@@ -300,23 +309,29 @@ def _bit_field(low: Lowering, e: typed.Mem, base: int, offset: int, origin: Orig
     b = low.b
     offset += e.bit // 8
     bit = e.bit % 8
-    size = next(n for n in (1, 2, 4, 8, 16) if n * 8 >= bit + e.bits)
-    if size == 16:
-        raise low.unsupported("a bit-field that spans more than 8 bytes", e.span)
+    size = bit_field_size(low, e)
     value = b.emit("shl", load_kernel(low, base, offset, size, origin), 64 - bit - e.bits)
     return b.emit("sar" if int_signed(e.type) else "shr", value, 64 - e.bits)
 
 
+def bit_field_size(low: Lowering, e: typed.Mem) -> int:
+    """How many bytes to load for a bit-field, from the byte of its first bit."""
+    size = next(n for n in (1, 2, 4, 8, 16) if n * 8 >= e.bit % 8 + e.bits)
+    if size == 16:
+        raise low.unsupported("a bit-field that spans more than 8 bytes", e.span)
+    return size
+
+
 def _addr_of(low: Lowering, e: typed.AddrOf) -> int:
-    if isinstance(e.place, typed.Mem):
-        base, offset, origin = place(low, e)
-        address = plus(low, base, offset)
-        if origin is not None and isinstance(address, Reg) and 0 <= offset < origin.size:
-            low.origins[int(address)] = Origin(origin.offset + offset, origin.size - offset)
-        return address
-    if isinstance(e.place, typed.Var) and e.place.var.scope == "global":
-        return low.globals_at(low.storage.globals[e.place.var])
-    raise low.unsupported("the address of this variable", e.span)
+    base, offset, origin = place(low, e)
+    if origin is None:
+        return plus(low, number(low, base), offset)
+    if not origin.holds(offset, 0):
+        return plus(low, number(low, base, True), offset)
+    pointer, at = origin.reach(low, offset)
+    address = low.b.emit("add", pointer, at)
+    low.origins[int(address)] = lower_object.Origin(0, origin.size - offset, address)
+    return address
 
 
 # The neighbours import this module: theirs are looked up when they are used.

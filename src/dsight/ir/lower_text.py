@@ -75,7 +75,7 @@ def string_to(low: Lowering, e: typed.TExpr, pointer: Reg, offset: int, size: in
     elif isinstance(e, typed.Builtin):
         _builtin_to(low, e, pointer, offset, size)
     elif isinstance(e, typed.Cond):
-        _cond_to(low, e, lambda side: string_to(low, side, pointer, offset, size))
+        either(low, e, lambda side: string_to(low, side, pointer, offset, size))
     elif isinstance(e, typed.Comma):
         lower_expr.effect(low, e.left)
         string_to(low, e.right, pointer, offset, size)
@@ -171,7 +171,7 @@ def _probe_name_to(low: Lowering, part: int, pointer: Reg, offset: int, size: in
     b.start(done)
 
 
-def _cond_to(low: Lowering, e: typed.Cond, write: Callable[[typed.TExpr], None]) -> None:
+def either(low: Lowering, e: typed.Cond, write: Callable[[typed.TExpr], None]) -> None:
     """Write one side or the other."""
     b = low.b
     then, other, done = b.label("then"), b.label("else"), b.label("cond")
@@ -392,7 +392,7 @@ def inet_to(low: Lowering, e: typed.TExpr, pointer: Reg, offset: int) -> None:
     b = low.b
     b.span = e.span
     if isinstance(e, typed.Cond):
-        _cond_to(low, e, lambda side: inet_to(low, side, pointer, offset))
+        either(low, e, lambda side: inet_to(low, side, pointer, offset))
     elif isinstance(e, typed.Comma):
         lower_expr.effect(low, e.left)
         inet_to(low, e.right, pointer, offset)
@@ -458,8 +458,8 @@ def _address_to(low: Lowering, family: int, where: typed.TExpr, pointer: Reg, of
     size = 16 if family == AF_INET6 else 4
     if size == 4:
         b.emit("zero", pointer, offset + 8, 12)
-    if origin is not None and at >= 0 and at + size <= origin.size:
-        b.emit("copy", pointer, offset + 4, low.scratch, origin.offset + at, size)
+    if origin is not None and origin.holds(at, size):
+        b.emit("copy", pointer, offset + 4, *origin.reach(low, at), size)
         return
     source = lower_expr.plus(low, base, at)
     result = b.call("probe_read_kernel", lower_expr.plus_reg(low, pointer, offset + 4), size, source)

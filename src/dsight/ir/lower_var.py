@@ -6,11 +6,11 @@ the same clause does not read it again.
 
 from __future__ import annotations
 
-from dsight.ir import lower_builtin, lower_expr, lower_text
+from dsight.ir import lower_builtin, lower_expr, lower_object, lower_text
 from dsight.ir.ops import MapRef, Reg
 from dsight.ir.storage import DYN_DROPS, Storage, int_signed, int_size
 from dsight.lang import typed
-from dsight.lang.types import String, unqualified
+from dsight.lang.types import BOOL, String, unqualified
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,22 +87,35 @@ def assign(low: Lowering, e: typed.Assign) -> int:
     if isinstance(unqualified(e.type), String):
         lower_text.assign(low, e)
         return 0
-    value = lower_expr.scalar(low, e.value)
+    if lower_object.is_object(e.type):
+        lower_object.assign(low, e)
+        return 0
+    value = lower_expr.raw(low, e.value)
     if not e.op:
+        value = _narrow(low, target, value)
         store(low, target, value)
         return value
     t = e.arith or e.type
     old, put = _read_to_write(low, target)
     if not lower_expr.fits(e.type, t):
         old = lower_expr.normalise(low, old, t)
-    value = lower_expr.normalise(low, lower_expr.arithmetic(low, e.op, old, value, t), e.type)
+    value = lower_expr.arithmetic(low, e.op, old, lower_expr.number(low, value), t)
+    value = _narrow(low, target, lower_expr.normalise(low, value, e.type))
     put(value)
     return value
 
 
+def _narrow(low: Lowering, target: typed.TExpr, value: int) -> int:
+    """The value as a bit-field holds it."""
+    if not isinstance(target, typed.Mem) or not target.bits or unqualified(target.type) == BOOL:
+        return value
+    value = low.b.emit("shl", lower_expr.number(low, value), 64 - target.bits)
+    return low.b.emit("sar" if int_signed(target.type) else "shr", value, 64 - target.bits)
+
+
 def inc_dec(low: Lowering, e: typed.IncDec) -> int:
     old, put = _read_to_write(low, e.place)
-    new = lower_expr.normalise(low, low.b.emit("add", old, e.delta), e.type)
+    new = _narrow(low, e.place, lower_expr.normalise(low, low.b.emit("add", old, e.delta), e.type))
     put(new)
     return old if e.post else new
 
@@ -114,9 +127,9 @@ def _read_to_write(low: Lowering, target: typed.TExpr) -> tuple[int, Callable[[i
         key = variable_key(low, target.var, target.keys)
         return _look_up(low, target.var, key), lambda value: _store_map(low, target.var, key, value)
     if isinstance(target, typed.Mem):
-        base, offset, origin = lower_expr.place(low, target.base)
+        base, offset, origin = lower_expr.place(low, target.base, True)
         old = lower_expr.load_place(low, target, base, offset, origin)
-        return old, lambda value: _store_mem(low, target, offset, origin, value)
+        return old, lambda value: _store_mem(low, target, base, offset, origin, value)
     return lower_expr.scalar(low, target), lambda value: store(low, target, value)
 
 
@@ -126,17 +139,16 @@ def store(low: Lowering, target: typed.TExpr, value: int) -> None:
     if isinstance(target, typed.Var):
         var = target.var
         if var.scope == "this":
-            b.set(_this_reg(low, var), "mov", value)
+            b.set(_this_reg(low, var), "mov", lower_expr.number(low, value))
         elif var.scope == "global":
             b.store(low.globals_at(low.storage.globals[var]), 0, int_size(var.type), value)
         else:
-            _store_map(low, var, variable_key(low, var, ()), value)
+            _store_map(low, var, variable_key(low, var, ()), lower_expr.number(low, value))
         low.known[var] = value
     elif isinstance(target, typed.Assoc):
-        _store_map(low, target.var, variable_key(low, target.var, target.keys), value)
+        _store_map(low, target.var, variable_key(low, target.var, target.keys), lower_expr.number(low, value))
     elif isinstance(target, typed.Mem):
-        _, offset, origin = lower_expr.place(low, target.base)
-        _store_mem(low, target, offset, origin, value)
+        _store_mem(low, target, *lower_expr.place(low, target.base, True), value)
     else:
         raise low.unsupported("assigning to this", target.span)
 
@@ -166,10 +178,23 @@ def update(low: Lowering, name: str, key: Reg, value: Reg) -> None:
     b.start(done)
 
 
-def _store_mem(low: Lowering, target: typed.Mem, offset: int, origin: lower_expr.Origin | None, value: int) -> None:
-    """Store in a member of what lies `offset` bytes behind a pointer.  Only scratch memory may be written."""
-    offset += target.offset
+def _store_mem(
+    low: Lowering, target: typed.Mem, base: int, offset: int, origin: lower_object.Origin | None, value: int
+) -> None:
+    """Store in a member of what lies `offset` bytes behind a pointer (lower_expr.place)."""
+    b = low.b
+    offset += target.offset + target.bit // 8
     size = int_size(target.type)
-    if target.bits or origin is None or offset < 0 or offset + size > origin.size:
-        raise low.unsupported("writing through this pointer", target.span)
-    low.b.store(low.scratch, origin.offset + offset, size, value)
+    bit = target.bit % 8
+    if target.bits:
+        size = lower_expr.bit_field_size(low, target)
+    if origin is not None and origin.holds(offset, size):
+        pointer, at = origin.reach(low, offset)
+    else:
+        pointer, at = lower_object.writable(low, base, offset, size, origin), 0
+    if target.bits:
+        mask = (1 << target.bits) - 1
+        others = b.emit("and", b.load(pointer, at, size), lower_expr.signed64(~(mask << bit)))
+        value = b.emit("shl", b.emit("and", lower_expr.number(low, value), lower_expr.signed64(mask)), bit)
+        value = b.emit("or", others, value)
+    b.store(pointer, at, size, value)

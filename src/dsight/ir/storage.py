@@ -17,7 +17,7 @@ from dsight import record
 from dsight.errors import fail
 from dsight.ir.maps import MapSpec
 from dsight.lang import typed
-from dsight.lang.types import Inet, Int, String, Type, is_integer, is_pointer, unqualified
+from dsight.lang.types import Array, Inet, Int, String, Struct, Type, is_integer, is_pointer, unqualified
 from dsight.record import AggLayout, Field, RecordLayout
 
 # Offsets in the globals map.
@@ -153,6 +153,7 @@ class Storage:
                 self.globals[var] = at
                 at += variable_size(var, options)
         self.globals_size = round8(at)
+        self.has_global_objects = any(isinstance(unqualified(v.type), (Struct, Array)) for v in self.globals)
         named = key_names(script) if script.aggregations else {}
         self.aggs = tuple(self._lay_aggregation(agg, named) for agg in script.aggregations)
         self.layouts = tuple(lay_clause(clause, script, options) for clause in script.clauses)
@@ -232,6 +233,8 @@ def variable_size(var: typed.Variable, options: Options) -> int:
     u = unqualified(var.type)
     if isinstance(u, String):
         return round8(string_size(u, options))
+    if isinstance(u, (Struct, Array)):
+        return round8(u.size)
     if is_integer(u) or is_pointer(u):
         return 8
     raise fail("D_UNKNOWN", f"a variable of type '{var.type}' ({var.name}) is not supported yet")

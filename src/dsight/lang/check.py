@@ -200,11 +200,12 @@ def _variable(cx: Scope, scope: str, base: Type, d: ast.Declarator) -> None:
     if isinstance(u, Struct):
         if u.incomplete:
             raise fail("D_DECL_INCOMPLETE", f'"{t}" is declared but not defined', d.span)
-        raise unsupported(f'a variable that holds a whole "{t}" is', d.span, f"declare a pointer: {t} *{d.name};")
-    if isinstance(u, Array):
-        raise unsupported(
-            "an array as a variable is", d.span, f"an associative array is declared so: int {d.name}[int];"
-        )
+    if isinstance(u, Array) and not u.count:
+        raise fail(
+            "D_DECL_ARRNULL", f'the array "{d.name}" needs a size', d.span,
+            f"an associative array is declared so: int {d.name}[int];",
+        )  # fmt: skip
+    declare.variable_size(t, scope if keys is None else "self", d.name, d.span)
     if scope == "global" and (d.name in cx.inlines or d.name in cx.enumerators or d.name in VARIABLES):
         raise fail("D_DECL_IDRED", f'"{d.name}" exists already', d.span, "choose another name")
     known = cx.variables.get((scope, d.name))

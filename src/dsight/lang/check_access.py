@@ -64,7 +64,7 @@ def known(cx: Scope, e: ast.Ident) -> TExpr | None:
     if var is not None:
         if var.keys is not None:
             raise fail("D_ARR_BADREF", f'"{name}" is an associative array: which element?', span, f"write {name}[key]")
-        return Var(var.type, span, var)
+        return as_object(Var(var.type, span, var))
     item = cx.inlines.get(name)
     if item is not None:
         return _inline(cx, item, span)
@@ -152,7 +152,23 @@ def scoped(cx: Scope, e: ast.Expr) -> TExpr:
             "D_ARR_BADREF", f'"{e.scope}->{e.name}" is an associative array: which element?', e.span,
             f"write {e.scope}->{e.name}[key]",
         )  # fmt: skip
-    return Var(var.type, e.span, var)
+    return as_object(Var(var.type, e.span, var))
+
+
+def as_object(e: Var | Assoc) -> TExpr:
+    """A variable; one that is a struct, union or array as the place in memory it is."""
+    if isinstance(unqualified(e.type), (Struct, Array)):
+        return Mem(e.type, e.span, AddrOf(Pointer(e.type), e.span, e), 0)
+    return e
+
+
+def rooted(e: TExpr) -> bool:
+    """Whether a place is a part of a variable."""
+    while isinstance(e, (Mem, AddrOf, Binary)):
+        e = e.base if isinstance(e, Mem) else e.place if isinstance(e, AddrOf) else e.left
+        if isinstance(e, (Var, Assoc)):
+            return isinstance(unqualified(e.type), (Struct, Array))
+    return False
 
 
 def undefined_scoped(cx: Scope, e: ast.ScopedVar) -> CompileError:
@@ -327,8 +343,8 @@ def member(cx: Scope, e: ast.Expr) -> TExpr:
         if isinstance(u, Pointer) and isinstance(unqualified(u.to), Struct):
             raise _wrong_arrow(e, base.type)
         raise fail("D_OP_SOU", f'. needs a struct or union, this is "{base.type}"', e.base.span)
-    if not isinstance(base, Mem):
-        raise unsupported(f'members of a "{base.type}" value are', e.span)
+    if not isinstance(base, Mem):  # a choice, an assignment: a value without a place of its own
+        return _field(AddrOf(Pointer(base.type), base.span, base), 0, struct, e)
     return _field(base.base, base.offset, struct, e)
 
 
@@ -411,10 +427,12 @@ def _subscript(cx: Scope, base: TExpr, e: ast.Index) -> TExpr:
     computable(at, "D_ARR_BADREF", "an index")
     u = unqualified(base.type)
     if isinstance(u, Array) and isinstance(base, Mem):
-        if isinstance(at, Const) and u.count > 1 and not 0 <= at.value < u.count:
+        if isinstance(at, Const) and (u.count > 1 or rooted(base)) and not 0 <= at.value < u.count:
             raise fail(
                 "D_ARR_BOUNDS", f'the index {at.value} is outside "{base.type}" (0 to {u.count - 1})', e.keys[0].span
             )
+        if not isinstance(at, Const) and rooted(base):  # the array's own bound holds
+            return _at(AddrOf(Pointer(u.of), e.base.span, base), 0, u.of, at, e.span)
         return _at(base.base, base.offset, u.of, at, e.span)
     if isinstance(u, Pointer):
         _pointee(u, base, e.base.span)
@@ -478,6 +496,12 @@ def address(cx: Scope, e: ast.Unary) -> TExpr:
     if isinstance(place, Mem):
         if place.bits:
             raise fail("D_ADDROF_BITFIELD", "a bit-field has no address", e.operand.span)
+        if isinstance(place.base, AddrOf) and not isinstance(place.base.place, Mem) and not place.offset:
+            if same(place.base.place.type, place.type):
+                raise fail(
+                    "D_ADDROF_VAR", "a D variable has no address", e.operand.span,
+                    "its members and elements have: write &x.member or &x[0]",
+                )  # fmt: skip
         return _address_of(place, Pointer(place.type), e.span)
     raise fail("D_ADDROF_LVAL", "& needs something that lies in memory", e.operand.span)
 
@@ -502,7 +526,7 @@ def _assoc(cx: Scope, var: Variable, e: ast.Index) -> TExpr:
     for n, (want, given) in enumerate(zip(var.keys, e.keys)):
         key = key_value(cx, given)
         keys.append(key_as(key, want, given.span, f'key {n + 1} of "{var.name}"'))
-    return Assoc(var.type, e.span, var, tuple(keys))
+    return as_object(Assoc(var.type, e.span, var, tuple(keys)))
 
 
 def key_value(cx: Scope, e: ast.Expr) -> TExpr:

@@ -264,6 +264,10 @@ def is_pure(e: TExpr) -> bool:
         return is_pure(e.operand)
     if isinstance(e, AddrOf) and isinstance(e.place, Mem):
         return is_pure(e.place.base)
+    if isinstance(e, AddrOf):
+        return isinstance(e.place, Var)
+    if isinstance(e, Mem) and isinstance(unqualified(e.type), Struct):
+        return is_pure(e.base)
     return isinstance(e, (Const, Str, Arg, Builtin, Temp, Var)) and not (
         isinstance(e, Builtin) and e.name in ("timestamp", "vtimestamp", "walltimestamp", "cwd", "execargs")
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dsight.errors import CompileError, fail
-from dsight.lang import ast, check_access, constants
+from dsight.lang import ast, check_access, constants, declare
 from dsight.lang.builtins import AGGREGATING, ARRAYS, TRANSLATED_VARIABLES, VARIABLES
 from dsight.lang.check_convert import (
     computable,
@@ -244,10 +244,8 @@ def cond(cx: Scope, e: ast.Expr) -> TExpr:
         t = a.type
     elif is_ptr(b.type) and is_zero(a):
         t = b.type
-    elif isinstance(unqualified(a.type), Void) and isinstance(unqualified(b.type), Void):
+    elif isinstance(unqualified(a.type), (Void, Struct)) and same(a.type, b.type):
         t = a.type
-    elif isinstance(unqualified(a.type), Struct) and same(a.type, b.type):
-        raise unsupported("choosing between whole structs is", e.span, "choose between their members")
     else:
         raise _incompatible("?:", a, b, e.span)
     if isinstance(test, Const):
@@ -357,8 +355,10 @@ def key_type(t: Type) -> Type:
 def _define(cx: Scope, scope: str, name: str, t: Type, keys: tuple[Type, ...] | None, span: Span) -> Variable:
     u = unqualified(t)
     if isinstance(u, Struct):
-        raise unsupported(f'a variable that holds a whole "{t}" is', span, "keep a pointer to it instead")
-    if isinstance(u, (Void, Func)):
+        if u.incomplete:
+            raise fail("D_OP_INCOMPLETE", f'"{t}" is declared, but its members are not known', span)
+        declare.variable_size(t, scope, name, span)
+    if isinstance(u, (Void, Func, Array)):
         raise fail("D_OP_INCOMPAT", f'"{name}" cannot get its type from a value of type "{t}"', span)
     var = cx.variables[scope, name] = Variable(scope, name, stored(t), keys)
     return var
@@ -391,7 +391,7 @@ def assigned(t: Type, value: TExpr, e: ast.Assign) -> TExpr:
     if is_ptr(u) and is_ptr(value.type) and pointers_agree(u, value.type):
         return convert(value, t)
     if isinstance(u, Struct) and same(u, value.type):
-        raise unsupported("assigning a whole struct is", e.span, "assign its members, or bcopy()")
+        return value
     hint = f"cast it: ({t}){quoted(e.value.span)}" if is_int(value.type) or is_ptr(value.type) else None
     if is_string(u):
         hint = string_hint(value)

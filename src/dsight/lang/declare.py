@@ -45,6 +45,8 @@ _FLOATS = {
     "double long": Float("long double", 16),
 }
 _MAX_BYTES = 0x7FFF_FFFF
+_MAX_VARIABLE = 16384  # per-CPU memory is had in 32 KiB at most (PCPU_MIN_UNIT_SIZE)
+_MAX_GLOBAL = 1 << 20
 
 
 # ---- type names
@@ -425,6 +427,13 @@ def types(cx: Scope, decl: ast.Declaration, library: bool = False) -> Type:
     if before is not None:
         cx.in_script = before  # a script may declare again what the library has
     return base
+
+
+def variable_size(t: Type, scope: str, name: str, span: Span) -> None:
+    """Refuse variables that no map's element or scratch memory holds."""
+    most = _MAX_GLOBAL if scope == "global" else _MAX_VARIABLE
+    if t.size > most:
+        raise fail("D_DECL_ARRBIG", f'"{name}" is {t.size} bytes large, such a variable may have {most}', span)
 
 
 # ---- types spelled in tables: "struct sock *", "const char *", "string 16"

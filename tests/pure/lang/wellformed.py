@@ -43,9 +43,17 @@ def problems(script: typed.Script) -> list[str]:
             bad(e, f"{k} used as a value")
         node(e)
 
+    def object_(e: typed.TExpr) -> None:
+        """A struct or union: in memory, a variable, or a choice, assignment, ... of some."""
+        if kind(e.type) != "memory":
+            bad(e, "not an object")
+        node(e)
+
     def place(e: typed.TExpr) -> None:
         if isinstance(e, typed.Mem):
             value(e.base, "scalar")
+        elif kind(e.type) == "memory":
+            object_(e)
         elif isinstance(e, (typed.Var, typed.Assoc)):
             node(e)
         else:
@@ -87,6 +95,9 @@ def problems(script: typed.Script) -> list[str]:
         elif isinstance(e, typed.Cond):
             value(e.test, "scalar")
             for side in (e.then, e.other):
+                if kind(e.type) == "memory":
+                    object_(side)
+                    continue
                 value(side, kind(e.type))
                 if kind(e.type) == "scalar" and rep(side.type) != rep(e.type):
                     bad(e, "sides not converted")
@@ -105,7 +116,10 @@ def problems(script: typed.Script) -> list[str]:
                 value(e.operand, "scalar")
         elif isinstance(e, typed.Assign):
             place(e.place)
-            value(e.value)
+            if kind(e.type) == "memory":
+                object_(e.value)
+            else:
+                value(e.value)
             if not e.op and kind(e.type) == "scalar" and rep(e.value.type) != rep(e.type):
                 bad(e, "value not converted")
             if e.op and e.arith is None:
