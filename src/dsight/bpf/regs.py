@@ -38,6 +38,7 @@ _CALLER, _CALLEE = 0b0000111111, 0b1111000000
 _CALLER_USED = 4  # at most; the other two are for `select`
 # r1-r3 late: they are wanted most, by the arguments of calls
 _CALLER_ORDER, _CALLEE_ORDER = (0, 5, 4, 3, 2, 1), (6, 7, 8, 9)
+_ROOMY = 64  # bytes of stack slots that are not worth sharing
 _SPILLED = -(1 << 30)  # a stack slot, to be chosen by _stack
 
 
@@ -55,10 +56,7 @@ def allocate(function: Function, blocks: tuple[Block, ...], stack: int = STACK) 
     """Raises CompileError where the stack does not hold what has to be kept."""
     live = _Intervals(function.regs)
     live.collect(blocks)
-    frame, depth = {}, 0
-    for name, size in function.slots:
-        depth += size + 7 & ~7
-        frame[name] = -depth
+    frame, depth = _frame(function, blocks, live)
     live.make_again(frame)
     live.join_contexts()
     busy = _scan(live, blocks)
@@ -258,6 +256,53 @@ def _scan(live: _Intervals, blocks: tuple[Block, ...]) -> list[int]:
             if v >= 0 and last[v] == at:
                 release(v)
     return busy_at
+
+
+# What makes a pointer of a pointer.
+_POINTERS = frozenset({"mov", "add", "sub", "at"})
+
+
+def _frame(function: Function, blocks: tuple[Block, ...], live: _Intervals) -> tuple[dict[str, int], int]:
+    """The offset of each stack slot of the function, and the bytes they take.  Slots share memory where
+    the intervals in which pointers to them are mentioned do not overlap."""
+    sizes = dict(function.slots)
+    if sum(sizes.values()) <= _ROOMY:
+        depth, frame = 0, {}
+        for name, size in function.slots:
+            depth += size + 7 & ~7
+            frame[name] = -depth
+        return frame, depth
+    spans: dict[str, tuple[int, int]] = {}  # slot: first and last mention
+    slots_of: dict[int, set[str]] = {}  # register: the slots it may point to
+    for block in blocks:
+        for instr in block.instrs:
+            op, dst = instr.op, instr.dst
+            if op == "slot":
+                found = {str(instr.args[0])}
+            elif op in _POINTERS and slots_of and not slots_of.keys().isdisjoint(instr.args):
+                found = set().union(*[slots_of.get(arg, ()) for arg in instr.args if type(arg) is Reg])
+            else:
+                continue
+            if not found:
+                continue
+            slots_of.setdefault(dst, set()).update(found)
+            for name in found:
+                first, last = spans.get(name, (live.first[dst], live.last[dst]))
+                spans[name] = min(first, live.first[dst]), max(last, live.last[dst])
+    frame = {}
+    until: list[int] = []  # by word of the frame: the last mention of the slot that has it
+    for name in sorted(spans, key=spans.__getitem__):
+        first, last = spans[name]
+        words = sizes[name] + 7 >> 3
+        at = 0
+        for n in range(len(until)):
+            if until[n] >= first:
+                at = n + 1
+            elif n + 1 - at == words:
+                break
+        until[at : at + words] = [last] * words
+        frame[name] = -8 * (at + words)
+    return frame, 8 * len(until)
 
 
 def _spill(live: _Intervals, depth: int) -> int:

@@ -111,10 +111,10 @@ def test_context_stays_in_r1() -> None:
     assert places("function f(slots, regs 2) {\nentry:\n  %0 = ctx\n  %1 = load %0+0, 8\n  ret %1\n}")[0] == 1
 
 
-def pressure(values: int, slot: int = 8) -> Function:
+def pressure(values: int) -> Function:
     """So many values that live across calls."""
     b = Builder("pressure")
-    b.slot("s", slot)
+    b.slot("s", 8)
     made = [b.call("ktime_get_ns") for _ in range(values)]
     total = b.const(0)
     for value in made:
@@ -142,7 +142,7 @@ def test_spill_slots_are_used_again() -> None:
 
 def test_full_stack_is_an_error_for_the_user() -> None:
     with pytest.raises(CompileError, match="bytes of kernel stack, and there are 512"):
-        allocate(pressure(40, 480), pressure(40, 480).blocks)
+        allocate(pressure(80), pressure(80).blocks)
 
 
 def test_records_are_not_spilled() -> None:
@@ -167,3 +167,30 @@ def test_records_are_not_spilled() -> None:
     b.ret(0)
     got = check(b.finish()).places
     assert got[record] in range(6, 10) and got[inside] in range(6, 10)
+
+
+def keyed(uses: int, hold: bool) -> Function:
+    """Fills a slot of 24 bytes and looks it up, so many times; `hold`: all are read again at the end."""
+    b = Builder("keys")
+    pointers = []
+    for _ in range(uses):
+        pointers.append(b.slot_addr(b.slot("key", 24)))
+        b.emit("zero", pointers[-1], 0, 24)
+        b.call("map_lookup_elem", MapRef("m"), b.emit("add", pointers[-1], 0))
+    if hold:
+        for pointer in pointers:
+            b.call("map_delete_elem", MapRef("m"), pointer)
+    b.ret(0)
+    return b.finish()
+
+
+def test_stack_slots_used_one_after_the_other_share_memory() -> None:
+    assert check(keyed(1000, False)).depth <= 64
+
+
+def test_stack_slots_in_use_together_do_not() -> None:
+    allocation = check(keyed(18, True))
+    frames = {p[1] for p in allocation.places if type(p) is tuple and p[0] == "fp"}
+    assert len(frames) == 18
+    with pytest.raises(CompileError):
+        check(keyed(22, True))
