@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dsight.errors import UsageError
 from dsight.ir.storage import Options
+from dsight.lang.types import MOST_FRAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
 # Options that do something: name -> kind.
 KINDS = {
     "aggsize": "size", "argref": "flag", "bufsize": "size", "cpp": "flag", "defaultargs": "flag",
-    "define": "text", "destructive": "flag", "dynvarsize": "size", "errtags": "flag", "incdir": "text",
-    "quiet": "flag", "scratchsize": "size", "strsize": "size", "undef": "text", "zdefs": "flag",
+    "define": "text", "destructive": "flag", "dynvarsize": "size", "empty": "flag", "errtags": "flag", "incdir": "text",
+    "jstackframes": "count", "jstackstrsize": "size", "quiet": "flag", "scratchsize": "size",
+    "stackframes": "count", "stackindent": "count", "strsize": "size", "undef": "text", "ustackframes": "count",
+    "zdefs": "flag",
 }  # fmt: skip
 
 # Options that are accepted and change nothing here, each with the reason.
@@ -32,11 +35,9 @@ WITHOUT_EFFECT = {
     "nolibs": "libraries are read only when used",
     "noresolve": "nothing is resolved at start-up",
     "preallocate": "buffers are made when the script starts",
-    "stackframes": "there are no stacks yet",
     "statusrate": "drops are looked at every second",
     "stdc": "-C is the C preprocessor as it is",
     "switchrate": "records are shown as they come",
-    "ustackframes": "there are no stacks yet",
     "verbose": "-v",
 }
 
@@ -54,6 +55,8 @@ def check(name: str, value: str) -> None:
         raise UsageError(f"failed to set -x {name}: there is no such option, or it is not supported yet", _near(name))
     if kind == "size":
         size(name, value)
+    elif kind == "count":
+        count(name, value)
     elif kind == "flag":
         flag(name, value)
 
@@ -81,6 +84,17 @@ def size(name: str, value: str) -> int:
     return int(digits) << _SUFFIXES.get(suffix, 0)
 
 
+_COUNTS = {"stackindent": (0, 128)}  # range of each; frames: 1 to what bpf_get_stack() can give
+
+
+def count(name: str, value: str) -> int:
+    """A plain number in its range.  More frames than there can be are as many as there can be."""
+    least, most = _COUNTS.get(name, (1, 1 << 16))
+    if not value.isdigit() or not value.isascii() or not least <= int(value) <= most:
+        raise UsageError(f"failed to set -x {name}: '{value}' is not a number from {least} to {most}")
+    return int(value)
+
+
 def is_set(options: Mapping[str, str], name: str) -> bool:
     """Whether a boolean option is on."""
     return name in options and flag(name, options[name])
@@ -103,4 +117,7 @@ def lowering(options: Mapping[str, str]) -> Options:
             if name == "bufsize":  # a ring buffer's size is a power of two of pages
                 value = 1 << (value - 1).bit_length()
             setattr(out, name, value)
+    for name in ("stackframes", "ustackframes"):
+        if name in options:
+            setattr(out, name, min(count(name, options[name]), MOST_FRAMES))
     return out

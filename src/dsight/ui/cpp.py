@@ -5,6 +5,10 @@ from __future__ import annotations
 from dsight.errors import Error, UsageError
 from dsight.source import Source, printable
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 def preprocess(source: Source, given: list[tuple[str, str]]) -> Source:
     """A source through cpp; `given`: -D, -U and -I with their values.  Line directives keep the places."""
@@ -13,12 +17,25 @@ def preprocess(source: Source, given: list[tuple[str, str]]) -> Source:
     except ImportError:
         raise Error("-C needs the package pcpp", "pip install pcpp") from None
     import io
+    import sys
 
     class Quiet(pcpp.Preprocessor):  # type: ignore[misc,unused-ignore]
-        errors: list[str] = []
+        def __init__(self) -> None:
+            super().__init__()
+            self.errors: list[str] = []
 
         def on_error(self, file: str, line: int, message: str) -> None:
             self.errors.append(f"{file}:{line}: {message}")
+
+        def on_directive_unknown(self, directive: Any, toks: list[Any], ifpassthru: bool, before: list[Any]) -> Any:
+            if directive.value not in ("error", "warning"):
+                return super().on_directive_unknown(directive, toks, ifpassthru, before)
+            message = "#" + directive.value + "".join(t.value for t in toks)
+            if directive.value == "error":
+                self.on_error(directive.source, directive.lineno, message)
+            else:
+                sys.stderr.write(f"dtrace: {printable(f'{directive.source}:{directive.lineno}: {message}')}\n")
+            return True
 
     cpp = Quiet()
     for name, value in (("__linux__", "1"), ("__SUNW_D", "1"), ("__SUNW_D_VERSION", "0x010d0000")):
@@ -36,9 +53,12 @@ def preprocess(source: Source, given: list[tuple[str, str]]) -> Source:
     text, first = source.text, ""
     if text.startswith("#!"):
         first, _, text = text.partition("\n")
-    cpp.parse(("\n" if first else "") + text, source.name)
     out = io.StringIO()
-    cpp.write(out)
+    try:
+        cpp.parse(("\n" if first else "") + text, source.name)
+        cpp.write(out)
+    except Exception as e:  # pcpp lets go of some malformed directives this way
+        cpp.errors.append(f"{source.name}: malformed directive ({type(e).__name__}: {e})")
     if cpp.errors:
         raise Error(f"the C preprocessor: {printable(cpp.errors[0])}")
     return Source(source.name, out.getvalue())

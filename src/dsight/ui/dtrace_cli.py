@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from dsight.errors import CompileError, Error, UsageError, VerifierError
+from dsight.errors import CompileError, Error, UsageError, VerifierError, fail
 from dsight.source import Source, printable
 
 TYPE_CHECKING = False
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dsight.api import Machine
     from dsight.compile import Compiled
     from dsight.consumer.output import Printer
+    from dsight.consumer.symbolise import Texts
     from dsight.session import Session
     from dsight.ui.target import Target
     from dsight.ui.timings import Timings
@@ -268,6 +269,8 @@ def _trace(command: Command, here: Machine, target: Target | None, timings: Timi
     macros = Macros.of_process(tuple(command.args), name, pid, opts.is_set(command.options, "defaultargs"))
     try:
         compiled, options = here.compile(sources, macros, command.options)
+        if not compiled.script.clauses and not opts.is_set(options, "empty"):
+            raise fail("D_EMPTY", "the script has no clauses", None, "a clause is a probe description and { actions }")
         if not opts.is_set(options, "argref"):
             macros.check_unused()
     except CompileError as e:
@@ -280,10 +283,10 @@ def _trace(command: Command, here: Machine, target: Target | None, timings: Timi
         return 0
     quiet = "q" in command.flags or opts.is_set(options, "quiet")
     if not quiet:
-        _matched(command, compiled)
+        _matched(command, sources, compiled)
     if "v" in command.flags:
         dumps.stands_on(compiled, sys.stderr)
-    return _session(command, here, compiled, target, quiet, timings)
+    return _session(command, here, compiled, target, quiet, timings, here.texts(compiled, options))
 
 
 def _session(
@@ -293,6 +296,7 @@ def _session(
     target: Target | None,
     quiet: bool,
     timings: Timings,
+    texts: Texts | None,
 ) -> int:
     import gc
 
@@ -310,7 +314,9 @@ def _session(
     out = _open_output(command.output)
     sink = _Deferred()
     session = Session(compiled, here.registry, sink)
-    aggregations = Aggregations(compiled.aggs, session.aggregation_entries, session.erase) if compiled.aggs else None
+    aggregations = (
+        Aggregations(compiled.aggs, session.aggregation_entries, session.erase, texts) if compiled.aggs else None
+    )
     printer = Printer(
         compiled.layouts,
         compiled.probes,
@@ -319,6 +325,7 @@ def _session(
         quiet=quiet,
         aggregations=aggregations,
         on_exit=on_exit,
+        texts=texts,
     )
     sink.printer = printer
     try:
@@ -433,17 +440,13 @@ def _preprocessed(command: Command, source: Source) -> Source:
 # ---- messages
 
 
-def _matched(command: Command, compiled: Compiled) -> None:
+def _matched(command: Command, sources: list[Source], compiled: Compiled) -> None:
     """dtrace: description '...' matched N probes"""
-    sources: dict[str, set[int]] = {}
-    for clause in compiled.script.clauses:
-        sources.setdefault(clause.span.source.name, set()).update(p.id for p in clause.probes)
-    for letter, text in command.programs:
+    for (letter, text), source in zip(command.programs, sources):
+        count = len({p.id for c in compiled.script.clauses if c.span.source is source for p in c.probes})
         if letter == "s":
-            count = len(sources.get(text, ()))
             what = f"script '{printable(text)}'"
         else:
-            count = len(sources.get(f"-{letter}", ()))
             end = next((i for i, c in enumerate(text) if c in "/{"), len(text))
             what = f"description '{printable(text[:end].strip())}'"
         sys.stderr.write(f"dtrace: {what} matched {count} probe{'' if count == 1 else 's'}\n")
