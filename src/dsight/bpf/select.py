@@ -106,11 +106,15 @@ class Emitter:
             self.add(bpf.ld_imm64(r, n))
 
     def base(self, pointer: Operand, offset: int, spare: int) -> tuple[int, int]:
-        """Register and offset to reach `offset` bytes after the pointer."""
+        """Register and offset to reach `offset` bytes after the pointer; a far one makes `spare` point there."""
         place = self.places[pointer]  # type: ignore[index]
         if type(place) is tuple and place[0] == "fp":
             return bpf.FP, place[1] + offset  # type: ignore[operator]
-        return self.reg(pointer, spare), offset
+        if -MAX_OFFSET <= offset <= MAX_OFFSET:
+            return self.reg(pointer, spare), offset
+        self.put(spare, pointer)
+        self.add(bpf.alu_imm(bpf.ADD, spare, offset))
+        return spare, 0
 
     # -- results
 

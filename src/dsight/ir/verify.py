@@ -191,9 +191,6 @@ class _Verifier:
             return f"an atomic operation on {args[2]} bytes"
         if op == "value":
             return "" if args[1] >= 0 else "an address before the map's value"  # type: ignore[operator]
-        for n, kind in enumerate(OPS[op][1]):
-            if kind == "o" and not -(1 << 15) <= args[n] < 1 << 15:  # type: ignore[operator]
-                return "an offset beyond 16 bits"
         return ""
 
     def call_problem(self, args: tuple[Operand, ...]) -> str:

@@ -184,7 +184,7 @@ ROWS: list[tuple[str, str, list[str]]] = [
     (
         "loop",
         "loop step, 300, %4",
-        ["r1 = 300", "r2 = 0", "r3 = r10", "r3 += -16", "r4 = 0", "r2 = body(+10)", "call loop"],
+        ["r1 = 300", "r2 = 0", "r3 = r10", "r3 += -16", "r4 = 0", "r2 = body(+10)", "call 181"],
     ),
     ("jmp", "jmp next", []),
     ("br", "br slt %1, 3 -> next, far", ["if r0 s>= 3 goto +4"]),

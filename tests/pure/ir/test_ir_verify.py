@@ -50,8 +50,6 @@ c:
         ("%3 = sdiv %1, 0", "a division by 0"),
         ("%3 = umod %1, 0", "a division by 0"),
         ("%3 = load %0+0, 3", "the operand 3 where an access size belongs"),
-        ("%3 = load %0+32768, 8", "an offset beyond 16 bits"),
-        ("copy %0+0, %0-32769, 8", "an offset beyond 16 bits"),
         ("xadd %0+0, 2, 1", "an atomic operation on 2 bytes"),
         ("zero %0+0, 0", "where a number of bytes belongs"),
         ("%3 = zext %1, 64", "64 bits"),
