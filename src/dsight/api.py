@@ -28,16 +28,35 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from dsight.consumer.symbolise import Texts
+    from dsight.kernel.code import Code
+
 
 class Machine:
     """This kernel's types and probes; share one between scripts."""
 
     def __init__(self) -> None:
         self.registry = Registry(KernelBtf.open(), machine())
+        self._code: Code | None = None
 
     def close(self) -> None:
         """Let go of files and memory; twice is once."""
+        if self._code is not None:
+            self._code.close()
         self.registry.close()
+
+    def texts(self, compiled: Compiled, options: dict[str, str]) -> Texts | None:
+        """How a script's stacks and symbols are shown; None: it has none."""
+        fields = [f for layout in compiled.layouts for f in layout.fields] + [f for a in compiled.aggs for f in a.keys]
+        formats = [a.text for layout in compiled.layouts for a in layout.actions if a.kind == "printa"]
+        if not any(f.is_code for f in fields) and not any(formats):  # %a shows keys that are numbers
+            return None
+        from dsight.consumer.symbolise import Texts
+        from dsight.kernel.code import Code
+
+        if self._code is None:
+            self._code = Code(self.registry.kernel_symbols())
+        return Texts(self._code, opts.count("stackindent", options.get("stackindent", "14")))
 
     def compile(
         self, sources: Iterable[Source], macros: Macros, options: dict[str, str] | None = None
@@ -60,12 +79,13 @@ class Machine:
 class TraceRecord(Value):
     """What one firing of one clause left.  `clause` is its position in the script, from 0;
     `values` are its recorded values in order: int, str (undecodable bytes as surrogates),
-    bytes, or the text of an address; None for those of an action under an `if` that did not run."""
+    bytes, the text of an address or a symbol, for a stack a tuple of such texts; None for those of an
+    action under an `if` that did not run."""
 
     probe: Probe
     clause: int
     cpu: int
-    values: tuple[int | str | bytes | None, ...]
+    values: tuple[int | str | bytes | tuple[str, ...] | None, ...]
 
 
 class Trace:
@@ -90,14 +110,17 @@ class Trace:
         here = on or Machine()
         self._own = None if on else here
         macros = Macros.of_process(args, name, target)
-        self.compiled, _ = here.compile([Source(name, script)], macros, options)
+        self.compiled, in_force = here.compile([Source(name, script)], macros, options)
+        texts = here.texts(self.compiled, in_force)
         self.lost = 0
         self.faults: list[str] = []
         self.timeout = timeout
-        self._decoder = Decoder(self.compiled.layouts)
+        self._decoder = Decoder(self.compiled.layouts, texts)
         self._pending: list[TraceRecord] = []
         self.session = Session(self.compiled, here.registry, self)
-        self._aggregations = Aggregations(self.compiled.aggs, self.session.aggregation_entries, self.session.erase)
+        self._aggregations = Aggregations(
+            self.compiled.aggs, self.session.aggregation_entries, self.session.erase, texts
+        )
 
     # -- Sink
 
@@ -142,7 +165,7 @@ class Trace:
         out, self._pending = self._pending, []
         return out
 
-    def aggregation(self, name: str = "") -> dict[tuple[int | str | bytes, ...], object]:
+    def aggregation(self, name: str = "") -> dict[tuple[int | str | bytes | tuple[str, ...], ...], object]:
         """An aggregation's keys and values now.  Raises KeyError for an unknown name."""
         ids = {layout.name: layout.id for layout in self.compiled.aggs}
         self._aggregations.release()

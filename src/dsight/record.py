@@ -38,6 +38,7 @@ FAULTS = {
 }
 BADADDR, BADALIGN, ILLOP, DIVZERO, NOSCRATCH = 1, 2, 3, 4, 5
 
+KSTACK_EXTRA = 2
 INET_SIZE = 20  # u32 address family (AF_INET, AF_INET6; else shown as ""), 16 bytes of address
 
 
@@ -52,12 +53,26 @@ class Field(Value):
     b      raw bytes                                             any
     n      an unsigned number shown as the text `names` has      4
            for it (a part of a probe's name, by the probe's id)
+    kstack a kernel stack: u64 addresses, innermost first,       8 n + 16
+           zeroes behind the last; n + KSTACK_EXTRA of them,
+           for the first may be frames of tracing itself
+    ustack a user stack: u64 process id, then as kstack          8 + 8 n
+    ksym   a kernel address, shown as code: see `show`           8
+    usym   u64 process id, u64 address, shown as code            16
+
+    `show`, of ksym and usym: "addr" (module, symbol and offset), "sym" (module and symbol), "mod".
     """
 
     kind: str
     offset: int  # from the start of the record (header included) or of the key
     size: int
     names: dict[int, str] | None = None
+    show: str = ""
+
+    @property
+    def is_code(self) -> bool:
+        """Whether its text needs symbols."""
+        return self.kind in ("kstack", "ustack", "ksym", "usym")
 
 
 class Action(Value):
@@ -65,6 +80,8 @@ class Action(Value):
 
     kind     fields                     text                 else
     trace    one                        -
+    stack, ustack, jstack  one: a stack -
+    func, mod, sym, uaddr, ufunc, umod, usym: one, ksym or usym
     printf   one for each argument      the format string
     tracemem one, kind b                -
     exit     one integer                -

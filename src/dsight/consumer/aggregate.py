@@ -26,6 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from dsight.consumer.symbolise import Texts
     from dsight.record import AggLayout
 
     Key = tuple[int | bytes, ...]
@@ -137,6 +138,7 @@ class Aggregations:
 
     `fetch(layout)` reads an aggregation's map: (key, value of each CPU) of every entry.
     `erase(layout, keys)` removes these keys from the map (no key: sets its one entry to zero).
+    `texts`: how code is shown; addresses of one function (sym, usym, mod ...) are one key.
     The actions of one record see one snapshot: `release()` makes the next action read anew.
     """
 
@@ -145,11 +147,18 @@ class Aggregations:
         layouts: Sequence[AggLayout],
         fetch: Callable[[AggLayout], Entries],
         erase: Callable[[AggLayout, list[bytes]], None],
+        texts: Texts | None = None,
     ) -> None:
+        self._texts = texts
         self.layouts = {layout.id: layout for layout in layouts}
         self._fetch = fetch
         self._erase = erase
         self._keys = {layout.id: _key_struct(layout) for layout in layouts}
+        self._symbols = {
+            layout.id: [(i, field) for i, field in enumerate(layout.keys) if texts and field.show in ("sym", "mod")]
+            for layout in layouts
+        }
+        self._first: dict[tuple[int, int, str], int | bytes] = {}  # the address that stands for others of one text
         self._current: dict[int, dict[Key, tuple[list[bytes], tuple[int, ...]]]] = {}
         self._base: dict[int, dict[Key, tuple[int, ...]]] = {}  # merged words at the last clear()
         self._zero: dict[int, set[Key]] = {}  # keys of min and max cleared, without a value since
@@ -172,9 +181,10 @@ class Aggregations:
             out[key] = value
         return out
 
-    def values(self, id: int) -> dict[tuple[int | str | bytes, ...], Number]:
-        """The snapshot for Python programs: keys as int, str, bytes, or the text of an address."""
-        makes = [python_value(field) for field in self.layouts[id].keys]
+    def values(self, id: int) -> dict[tuple[int | str | bytes | tuple[str, ...], ...], Number]:
+        """The snapshot for Python programs: keys as int, str, bytes, the text of an address or symbol, or a
+        tuple of such texts for a stack."""
+        makes = [python_value(field, self._texts) for field in self.layouts[id].keys]
         return {
             tuple([part if make is None else make(part) for part, make in zip(key, makes)]): value
             for key, value in self.snapshot(id).items()
@@ -225,6 +235,10 @@ class Aggregations:
             key = unpack.unpack_from(raw) if layout.keys else ()
             for at in cut:
                 key = (*key[:at], key[at].split(b"\0", 1)[0], *key[at + 1 :])
+            for at, field in self._symbols[id]:
+                assert self._texts is not None
+                text = self._texts.of(field)[key[at]]
+                key = (*key[:at], self._first.setdefault((id, at, text), key[at]), *key[at + 1 :])
             if key in out:
                 raws, other = out[key]
                 out[key] = ([*raws, raw], add(layout.func, other, merged))

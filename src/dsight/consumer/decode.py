@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 import sys
 
-from dsight.consumer.format import ADDRESSES
+from dsight.consumer.format import ADDRESSES, plain_texts
 from dsight.errors import Error
 from dsight.record import FAULT, FAULT_FORMAT, FAULT_SIZE, Field, RecordLayout
 from dsight.value import Value
@@ -24,6 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
+
+    from dsight.consumer.symbolise import Texts
 
 RING_HEADER = 8
 BUSY = 1 << 31
@@ -34,18 +36,18 @@ SCALAR = 8  # how long a run must be before it is compared in bulk
 CHUNK = 4096  # records compared at once, at most
 
 _UNSIGNED = {1: "B", 2: "H", 4: "I", 8: "Q"}
-CODES = {"i": {1: "b", 2: "h", 4: "i", 8: "q"}, "u": _UNSIGNED, "n": _UNSIGNED}
+CODES = {"i": {1: "b", 2: "h", 4: "i", 8: "q"}, "u": _UNSIGNED, "n": _UNSIGNED, "ksym": _UNSIGNED}
 
 
 class Record(Value):
     """One record for Python programs.  `values`, in the order of the layout's fields: int, str
-    (undecodable bytes as surrogates, as os.fsdecode has them), bytes, or the text of an address; None
-    for a field of an action that did not run."""
+    (undecodable bytes as surrogates, as os.fsdecode has them), bytes, the text of an address or symbol, a
+    tuple of such texts for a stack; None for a field of an action that did not run."""
 
     probe: int
     layout: int
     cpu: int
-    values: tuple[int | str | bytes | None, ...]
+    values: tuple[int | str | bytes | tuple[str, ...] | None, ...]
 
 
 class Fault(Value):
@@ -99,7 +101,8 @@ FAULT_STRUCT = struct.Struct(f"={RING_HEADER}x" + FAULT_FORMAT)
 class Decoder:
     """Finds and unpacks the records of a session's layouts."""
 
-    def __init__(self, layouts: Sequence[RecordLayout]) -> None:
+    def __init__(self, layouts: Sequence[RecordLayout], texts: Texts | None = None) -> None:
+        self._texts = texts
         self.layouts = tuple(layouts)
         self._sizes = {i: layout.size for i, layout in enumerate(layouts)} | {FAULT: FAULT_SIZE}
         self._unpackers: dict[int, tuple[struct.Struct, tuple[Any, ...], int]] = {}
@@ -184,7 +187,11 @@ class Decoder:
             bits = {at: action.bit for action in layout.actions for at in action.fields}
             fields = tuple(
                 [
-                    (names.index(f"f{i}"), python_value(field), bits.get(i, -1) if layout.mask >= 0 else -1)
+                    (
+                        names.index(f"f{i}"),
+                        python_value(field, self._texts),
+                        bits.get(i, -1) if layout.mask >= 0 else -1,
+                    )
                     for i, field in enumerate(layout.fields)
                 ]
             )
@@ -220,8 +227,11 @@ def fault(row: tuple[Any, ...]) -> Fault:
     return Fault(probe, cpu, clause, action, number, address)
 
 
-def python_value(field: Field) -> Any:
-    """The function that makes a field's raw value a Python one; None: it is one."""
+def python_value(field: Field, texts: Texts | None = None) -> Any:
+    """The function that makes a field's raw value a Python one; None: it is one.  `texts`: how code
+    is shown."""
+    if field.is_code:
+        return (texts or plain_texts()).value(field)
     if field.names is not None:
         return field.names.get
     return {"s": string_value, "inet": ADDRESSES.__getitem__}.get(field.kind)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
+    from dsight.consumer.symbolise import Texts
     from dsight.record import Field
 
     Converter = dict[Any, str] | Callable[[Any], object] | None
@@ -211,11 +212,14 @@ def literal(text: str) -> Template:
     return Template(text.replace("%", "%%"))
 
 
-def compile_format(text: str, columns: Sequence[tuple[str, Field]], aggregations: Sequence[str] = ()) -> Template:
+def compile_format(
+    text: str, columns: Sequence[tuple[str, Field]], aggregations: Sequence[str] = (), texts: Texts | None = None
+) -> Template:
     """A printf or printa format as a Template.
 
     `columns` are the names and fields of its arguments, in order; `aggregations` the names of the
-    columns that hold aggregated values (printa), each a text already where it is a distribution.
+    columns that hold aggregated values (printa), each a text already where it is a distribution;
+    `texts` says how code is shown.
     Raises CompileError where a conversion cannot show its argument (the checker has refused what
     is the user's fault) or is not supported yet.
     """
@@ -242,7 +246,7 @@ def compile_format(text: str, columns: Sequence[tuple[str, Field]], aggregations
         else:
             name, field = _next(text, columns, at)
             at += 1
-            format, converter = _conversion(text, part, field)
+            format, converter = _conversion(text, part, field, texts)
         result += Template(format, [*args, (name, converter)])
     return result
 
@@ -283,6 +287,13 @@ def _text_spec(conversion: Conversion) -> str:
     return _spec(conversion.replace(precision=None), "-", "s")
 
 
+def plain_texts() -> Texts:
+    """Code shown without symbols."""
+    from dsight.consumer.symbolise import Texts
+
+    return Texts()
+
+
 def named(field: Field) -> Cache:
     """What shows a field of kind n."""
     names = field.names or {}
@@ -292,12 +303,14 @@ def named(field: Field) -> Cache:
 TEXT_LETTERS = {"c": safe_char, "C": escaped_char, "T": relative_time, "Y": wall_time, "P": service, "I": ipv4}
 
 
-def _conversion(text: str, conversion: Conversion, field: Field) -> tuple[str, Converter]:
+def _conversion(text: str, conversion: Conversion, field: Field, texts: Texts | None) -> tuple[str, Converter]:
     """Python conversion and converter for one argument."""
     letter = conversion.letter
     if letter in UNSUPPORTED:
         raise fail("D_UNKNOWN", f'%{letter} is not supported yet: "{text}"')
     kind = field.kind
+    if field.is_code and letter in "aAk":
+        return _spec(conversion.replace(precision=None), "-", "s"), (texts or plain_texts()).of(field)
     if letter in "sS" and kind == "n":
         return _spec(conversion, "-", "s"), named(field)
     if letter in "sSI" and kind in ("s", "b", "inet"):
@@ -309,7 +322,10 @@ def _conversion(text: str, conversion: Conversion, field: Field) -> tuple[str, C
         return _text_spec(conversion), TEXT_LETTERS[letter]
     if letter in "sS":
         raise fail("D_PRINTF_ARG_TYPE", f'%{letter} needs a string: "{text}"')
-    if letter in "aAk":  # symbols are not looked up: the address, as documented for one without a symbol
+    if letter in "aAk":  # a key that is a number: whose address it is is known only of the kernel's
+        if letter == "a":
+            field = field.replace(kind="ksym", show="addr")
+            return _text_spec(conversion), (texts or plain_texts()).of(field)
         return _text_spec(conversion), _hex_address
     return _integer(conversion, field.size, kind == "i")
 

@@ -8,7 +8,7 @@ distribution stands below its key as a table of 40 columns of @.
 from __future__ import annotations
 
 from dsight.consumer.aggregate import DISTRIBUTIONS, bucket_values, ordered
-from dsight.consumer.format import ADDRESSES, STRINGS, compile_format, hexdump, is_text, string_text
+from dsight.consumer.format import ADDRESSES, STRINGS, compile_format, hexdump, is_text, plain_texts, string_text
 from dsight.errors import fail
 from dsight.source import printable
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dsight.consumer.aggregate import Key, Number, Snapshot
+    from dsight.consumer.symbolise import Texts
     from dsight.record import AggLayout, Field
 
 # Width of a traced integer by its size in bytes, after one space.
@@ -26,12 +27,15 @@ HEAD = "           value  ------------- Distribution ------------- count    \n"
 BAR = 40
 
 
-def key_text(fields: Sequence[Field], key: Key) -> str:
-    """The key's columns."""
+def key_text(fields: Sequence[Field], key: Key, texts: Texts | None = None) -> str:
+    """The key's columns; a stack starts lines of its own.  `texts`: how code is shown."""
     out = ""
     for field, part in zip(fields, key):
         if field.names is not None:
             out += f"  {printable(field.names.get(part, '?')):50s}"  # type: ignore[arg-type]
+        elif field.is_code:
+            text = (texts or plain_texts()).of(field)[part]
+            out += text if text.startswith("\n") else f"  {text:50s}"
         elif isinstance(part, int):
             out += f" {part:{INTEGER_WIDTHS[field.size]}d}"
         elif field.kind == "b" and not is_text(part):
@@ -65,14 +69,14 @@ def distribution(layout: AggLayout, counts: tuple[int, ...]) -> str:
     return "".join(lines)
 
 
-def default(layouts: Sequence[AggLayout], snapshots: Sequence[Snapshot]) -> str:
+def default(layouts: Sequence[AggLayout], snapshots: Sequence[Snapshot], texts: Texts | None = None) -> str:
     """The listing of one aggregation, or of several side by side (printa(@a, @b)); "" without a key."""
     if not any(snapshots):
         return ""
     lines = ["\n"]
     keys = layouts[0].keys
     for key in _keys(layouts, snapshots):
-        line = key_text(keys, key)
+        line = key_text(keys, key, texts)
         for layout, snapshot in zip(layouts, snapshots):
             value = snapshot.get(key, _nothing(layout))
             if isinstance(value, int):
@@ -83,7 +87,9 @@ def default(layouts: Sequence[AggLayout], snapshots: Sequence[Snapshot]) -> str:
     return "".join(lines)
 
 
-def formatted(text: str, layouts: Sequence[AggLayout], snapshots: Sequence[Snapshot]) -> str:
+def formatted(
+    text: str, layouts: Sequence[AggLayout], snapshots: Sequence[Snapshot], texts: Texts | None = None
+) -> str:
     """printa(text, @a, @b ...): the format once for each key.
 
     Conversions take the key's parts in order, %@ the aggregations in order (again from the
@@ -93,7 +99,7 @@ def formatted(text: str, layouts: Sequence[AggLayout], snapshots: Sequence[Snaps
         raise fail("D_PRINTA_AGGKEY", "printa() of aggregations with different keys")
     keys = [(f"k{i}", field) for i, field in enumerate(layouts[0].keys)]
     names = [f"a{i}" for i in range(len(layouts))]
-    template = compile_format(text, keys, names)
+    template = compile_format(text, keys, names, texts)
     line = template.single([name for name, _ in keys] + names)
     out = []
     for key in _keys(layouts, snapshots):

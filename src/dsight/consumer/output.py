@@ -20,6 +20,7 @@ from dsight.consumer.format import (
     hexdump,
     literal,
     named,
+    plain_texts,
     raw_text,
 )
 from dsight.errors import fail
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from dsight.consumer.aggregate import Aggregations
+    from dsight.consumer.symbolise import Texts
     from dsight.lang.catalog import Probe
     from dsight.record import Action, AggLayout, RecordLayout
 
@@ -44,7 +46,8 @@ if TYPE_CHECKING:
 
 HEADER = "CPU     ID                    FUNCTION:NAME\n"
 ADDRESS_FAULTS = (1, 2, 6, 7)  # their messages name the address
-TEXT_ACTIONS = ("trace", "printf", "tracemem")
+CODE_ACTIONS = ("stack", "ustack", "jstack", "func", "mod", "sym", "uaddr", "ufunc", "umod", "usym")
+TEXT_ACTIONS = ("trace", "printf", "tracemem", *CODE_ACTIONS)
 
 
 class Printer:
@@ -54,6 +57,7 @@ class Printer:
     quiet         -q: no header, no prefix, no line end of its own
     aggregations  what printa(), clear(), trunc() ... ask; None: the script has none
     on_exit       called with the status an exit() action recorded
+    texts         how code is shown; None: as numbers
     """
 
     def __init__(
@@ -66,7 +70,9 @@ class Printer:
         quiet: bool = False,
         aggregations: Aggregations | None = None,
         on_exit: Callable[[int], None] | None = None,
+        texts: Texts | None = None,
     ) -> None:
+        self.texts = texts
         self.decoder = Decoder(layouts)
         self.layouts = self.decoder.layouts
         self.probes = probes
@@ -133,7 +139,7 @@ class Printer:
             self.aggregations.release()
             for id, layout in self.aggregations.layouts.items():
                 if id not in self._printed:
-                    self._pending.append(listing.default([layout], [self.aggregations.snapshot(id)]))
+                    self._pending.append(listing.default([layout], [self.aggregations.snapshot(id)], self.texts))
         self.flush()
 
     # ---- layouts to plans
@@ -168,9 +174,9 @@ class Printer:
             layouts: list[AggLayout] = [source.layouts[id] for id in action.aggs]
             snapshots = [source.snapshot(id) for id in action.aggs]
             return (
-                listing.formatted(action.text, layouts, snapshots)
+                listing.formatted(action.text, layouts, snapshots, self.texts)
                 if action.text
-                else listing.default(layouts, snapshots)
+                else listing.default(layouts, snapshots, self.texts)
             )
         for id in action.aggs:
             if action.kind == "clear":
@@ -281,14 +287,17 @@ class _Plan:
         return template if self._printer.quiet else template + literal("\n")
 
     def _action(self, action: Action) -> Template:
-        """The text of one trace, printf or tracemem."""
+        """The text of one action of TEXT_ACTIONS."""
         fields = [(f"f{i}", self._layout.fields[i]) for i in action.fields]
         if action.kind == "printf":
-            return compile_format(action.text, fields)
+            return compile_format(action.text, fields, (), self._printer.texts)
         name, field = fields[0]
         quiet = self._printer.quiet
         if action.kind == "tracemem":
             return Template("%s", ((name, hexdump),))
+        if field.is_code:
+            stack = quiet or field.kind in ("kstack", "ustack")
+            return Template("%s" if stack else "  %-50s", ((name, (self._printer.texts or plain_texts()).of(field)),))
         if field.kind in ("i", "u"):
             return Template("%d" if quiet else f" %{listing.INTEGER_WIDTHS[field.size]}d", ((name, None),))
         if field.kind == "b":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dsight.ir import lower_expr
+from dsight.ir import lower_expr, lower_stack
 from dsight.ir.storage import WALL_OFFSET, int_size
 from dsight.lang import typed
 
@@ -55,38 +55,13 @@ def _compute(low: Lowering, name: str) -> int:
         return low.clause.index + 1
     if name == "ipl":
         return 0
+    if name == "uregs":  # the address of the user's registers (lang.registers)
+        return lower_expr.number(low, b.call("task_pt_regs", b.call("get_current_task_btf")), True)
     if name == "errno":
         return _errno(low)
-    if name in _FRAMES:
-        return _frames(low, name)
+    if name in lower_stack.FRAMES:
+        return lower_stack.frames(low, name)
     raise low.unsupported(f"the built-in variable {name}", low.b.span)
-
-
-_USER_STACK = 1 << 8  # BPF_F_USER_STACK
-_FRAMES = {"caller": 0, "stackdepth": 0, "ucaller": _USER_STACK, "ustackdepth": _USER_STACK}
-_MOST_FRAMES = 127  # PERF_MAX_STACK_DEPTH
-
-
-def _frames(low: Lowering, name: str) -> int:
-    """How deep the kernel's or the user's stack is, or the second frame of it; 0 where there is none."""
-    b = low.b
-    frames = 2 if name.endswith("caller") else _MOST_FRAMES
-    offset = low.scratch_alloc(8 * frames)
-    flags = _FRAMES[name]
-    length = b.call("get_stack", b.emit("ctx"), lower_expr.plus_reg(low, low.scratch, offset), 8 * frames, flags)
-    least = 16 if name.endswith("caller") else 1
-    result = b.reg()
-    some, done = b.label("frames"), b.label("frames_done")
-    b.set(result, "mov", 0)
-    b.br("sge", length, least, some, done)
-    b.start(some)
-    if name.endswith("caller"):
-        b.set(result, "load", low.scratch, offset + 8, 8)
-    else:
-        b.set(result, "shr", length, 3)
-    b.jmp(done)
-    b.start(done)
-    return result
 
 
 def _errno(low: Lowering) -> int:

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from dsight.ir.lower import Lowering
 
 # Actions with a place in the record.
-RECORDED = frozenset({"trace", "printf", "tracemem", "exit", "printa", "clear", "trunc", "normalize", "denormalize"})
+RECORDED = frozenset(
+    "trace printf tracemem exit printa clear trunc normalize denormalize "
+    "stack ustack jstack func mod sym uaddr ufunc umod usym".split()
+)
 
 
 def body(low: Lowering, stmts: tuple[typed.TStmt, ...]) -> None:

@@ -8,7 +8,7 @@ within its room.  Bytes after the NUL are whatever was there: a key's are zeroed
 
 from __future__ import annotations
 
-from dsight.ir import lower_call, lower_expr, lower_var
+from dsight.ir import lower_call, lower_expr, lower_stack, lower_var
 from dsight.ir.ops import MapRef, Reg
 from dsight.ir.storage import NAME_SIZE, PART_NUMBERS, Storage, round8, string_size, tracemem_size
 from dsight.lang import typed
@@ -35,7 +35,7 @@ def write_tuple(
     if not fields:
         return
     start = fields[0].offset
-    if sum(f.size for f in fields if f.kind in "iun") < size - start:
+    if sum(f.size for f in fields if f.kind in "iun" or f.is_code) < size - start:
         zero(low, pointer, base + start, size - start)
     for f, value in zip(fields, values):
         write_field(low, pointer, base + f.offset, f, value)
@@ -58,6 +58,8 @@ def write_field(low: Lowering, pointer: Reg, offset: int, f: Field, value: typed
         string_to(low, value, pointer, offset, f.size)
     elif f.kind == "inet":
         inet_to(low, value, pointer, offset)
+    elif f.is_code:
+        lower_stack.write(low, pointer, offset, f, value)
     else:
         assert f.kind == "n", f.kind
         low.b.store(pointer, offset, 4, low.probe)

@@ -17,7 +17,19 @@ from dsight import record
 from dsight.errors import fail
 from dsight.ir.maps import MapSpec
 from dsight.lang import typed
-from dsight.lang.types import Array, Inet, Int, String, Struct, Type, is_integer, is_pointer, unqualified
+from dsight.lang.types import (
+    Array,
+    Inet,
+    Int,
+    Stack,
+    String,
+    Struct,
+    Symaddr,
+    Type,
+    is_integer,
+    is_pointer,
+    unqualified,
+)
 from dsight.record import AggLayout, Field, RecordLayout
 
 # Offsets in the globals map.
@@ -39,7 +51,7 @@ PERCPU_VALUE = 32768  # bytes; the largest value of a per-CPU map (kernel: PCPU_
 class Options:
     """The options lowering needs, as numbers.  Sizes in bytes."""
 
-    __slots__ = ("strsize", "scratchsize", "bufsize", "aggsize", "dynvarsize")
+    __slots__ = ("strsize", "scratchsize", "bufsize", "aggsize", "dynvarsize", "stackframes", "ustackframes")
 
     def __init__(
         self,
@@ -48,12 +60,16 @@ class Options:
         bufsize: int = 4 << 20,
         aggsize: int = 4 << 20,
         dynvarsize: int = 1 << 20,
+        stackframes: int = 20,
+        ustackframes: int = 100,
     ) -> None:
         self.strsize = strsize
         self.scratchsize = scratchsize
         self.bufsize = bufsize
         self.aggsize = aggsize
         self.dynvarsize = dynvarsize
+        self.stackframes = stackframes
+        self.ustackframes = ustackframes
 
 
 def round8(n: int) -> int:
@@ -71,7 +87,17 @@ def field_of(t: Type, options: Options) -> Field | None:
         return Field("i" if int_signed(u) else "u", 0, u.size)
     if is_pointer(u):
         return Field("u", 0, 8)
+    if isinstance(u, Stack):
+        frames = u.frames or (options.ustackframes if u.user else options.stackframes)
+        return Field("ustack", 0, 8 + 8 * frames) if u.user else Field("kstack", 0, 8 * (frames + record.KSTACK_EXTRA))
+    if isinstance(u, Symaddr):
+        return Field("usym" if u.user else "ksym", 0, u.size, show=_SHOWN[u.action])
     return None
+
+
+_SHOWN = {"addr": "addr", "uaddr": "addr", "mod": "mod", "umod": "mod"} | dict.fromkeys(
+    ("func", "sym", "ufunc", "usym"), "sym"
+)
 
 
 def string_size(t: String, options: Options) -> int:
@@ -85,7 +111,7 @@ def lay_fields(fields: list[Field], start: int) -> tuple[tuple[Field, ...], int]
     placed = []
     at = start
     for f in fields:
-        align = f.size if f.kind in "iun" else 4 if f.kind == "inet" else 1
+        align = f.size if f.kind in "iun" else 8 if f.is_code else 4 if f.kind == "inet" else 1
         at = (at + align - 1) & -align
         placed.append(f.replace(offset=at))
         at += f.size

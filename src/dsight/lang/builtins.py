@@ -162,12 +162,13 @@ SUBROUTINES = {
 
 # Actions that `check_action` has rules for ...
 ACTIONS = frozenset(
-    {"printf", "trace", "tracemem", "printa", "exit", "clear", "trunc", "normalize", "denormalize"}
-)  # fmt: skip
+    "printf trace tracemem printa exit clear trunc normalize denormalize "
+    "stack ustack jstack func mod sym uaddr ufunc umod usym".split()
+)
 # ... and those D has besides.
 OTHER_ACTIONS = frozenset(
-    "breakpoint chill commit discard freopen ftruncate func jstack mod panic pcap print raise return setopt "
-    "speculate stack stop sym system uaddr ufunc umod ustack usym".split()
+    "breakpoint chill commit discard freopen ftruncate panic pcap print raise return setopt speculate stop "
+    "system".split()
 )
 
 AGGREGATING = frozenset({"avg", "count", "llquantize", "lquantize", "max", "min", "quantize", "stddev", "sum"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dsight.errors import CompileError, fail
-from dsight.lang import ast, check_access, check_printf
+from dsight.lang import ast, check_access, check_printf, check_stack
 from dsight.lang.builtins import ACTIONS, AGGREGATING, SUBROUTINES
 from dsight.lang.check_convert import (
     computable,
@@ -18,7 +18,7 @@ from dsight.lang.check_convert import (
 from dsight.lang.check_ops import operand
 from dsight.lang.scope import Scope, suggest, unsupported
 from dsight.lang.typed import ActionStmt, Aggregation, AggStmt, Const, If, TExpr, TStmt
-from dsight.lang.types import LONG, ULONG, Inet, Type, is_stringlike, unqualified
+from dsight.lang.types import LONG, ULONG, Inet, Stack, Symaddr, Type, is_stringlike, unqualified
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def statement(cx: Scope, s: ast.AggStmt) -> TStmt:
             hint = suggest(func, AGGREGATING)
         raise fail("D_AGG_FUNC", f"{func}() is not an aggregating function", call.span, hint)
     value, weight, params, signed = _arguments(cx, call)
-    keys = [check_access.key_value(cx, k) for k in s.target.keys or ()]
+    keys = [_key(cx, k) for k in s.target.keys or ()]
     known = cx.aggs.get(name)
     if known is None:
         agg = Aggregation(len(cx.aggs), name, func, tuple(k.type for k in keys), params, signed)
@@ -52,6 +52,13 @@ def statement(cx: Scope, s: ast.AggStmt) -> TStmt:
         value = convert(value, LONG if agg.signed else ULONG)
     converted = tuple(to_string(k) if is_string(t) else convert(k, t) for k, t in zip(keys, agg.keys))
     return AggStmt(s.span, agg, converted, value, weight)
+
+
+def _key(cx: Scope, e: ast.Expr) -> TExpr:
+    """A key: a value, or code to be shown."""
+    if isinstance(e, ast.Call) and check_stack.is_code(e):
+        return check_stack.value(cx, e)
+    return check_access.key_value(cx, e)
 
 
 def _again(cx: Scope, known: Aggregation, s: ast.AggStmt, keys: list[TExpr], params: tuple[int, ...]) -> Aggregation:
@@ -82,6 +89,8 @@ def _again(cx: Scope, known: Aggregation, s: ast.AggStmt, keys: list[TExpr], par
 def _joined(t: Type, key: TExpr, span: Span, what: str) -> Type:
     """A key type that holds what it held and this key."""
     u, v = unqualified(t), unqualified(key.type)
+    if isinstance(u, (Stack, Symaddr)) and u == v:
+        return t
     if is_string(u) and is_stringlike(v):
         text = to_string(key).type
         if isinstance(u, Inet) != isinstance(unqualified(text), Inet):
@@ -91,7 +100,15 @@ def _joined(t: Type, key: TExpr, span: Span, what: str) -> Type:
         if v.size > u.size or (v.size == u.size < 8 and is_signed(v) != is_signed(u)):
             return LONG if u.size < 8 and v.size < 8 else key.type
         return t
-    raise fail("D_PROTO_ARG", f'{what} is a "{t}" elsewhere, "{key.type}" here', span)
+    raise fail("D_PROTO_ARG", f'{what} is a "{t}" elsewhere, "{key.type}" here', span, _differ(u, v))
+
+
+def _differ(a: Type, b: Type) -> str | None:
+    if isinstance(a, Stack) and isinstance(b, Stack):
+        return "both must be of the kernel or of the user, with the same number of frames"
+    if isinstance(a, Symaddr) and isinstance(b, Symaddr):
+        return f"both must be {a.action}(), or both {b.action}()"
+    return None
 
 
 def rewiden(body: tuple[TStmt, ...], cx: Scope) -> tuple[TStmt, ...]:
@@ -284,6 +301,11 @@ def action(cx: Scope, call: ast.Call) -> TStmt:
     return ActionStmt(call.span, name, args, "", (agg.id,))
 
 
+def _alike(a: Type, b: Type) -> bool:
+    """Whether keys of two aggregations can stand in one column."""
+    return is_string(a) == is_string(b) and (a == b or not isinstance(a, (Stack, Symaddr)))
+
+
 def printa(cx: Scope, call: ast.Call) -> TStmt:
     """printa(@a), printa("format", @a, ...)"""
     args = call.args
@@ -300,9 +322,7 @@ def printa(cx: Scope, call: ast.Call) -> TStmt:
         )  # fmt: skip
     aggs = [_named(cx, call, n, "PRINTA") for n in range(first, len(args))]
     for n, agg in enumerate(aggs[1:], first + 1):
-        if len(agg.keys) != len(aggs[0].keys) or not all(
-            is_string(a) == is_string(b) for a, b in zip(agg.keys, aggs[0].keys)
-        ):
+        if len(agg.keys) != len(aggs[0].keys) or not all(_alike(a, b) for a, b in zip(agg.keys, aggs[0].keys)):
             raise fail(
                 "D_PRINTA_AGGKEY", f"the keys of @{agg.name} are not those of @{aggs[0].name}", args[n].span,
                 "aggregations printed together have the same keys",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dsight.errors import CompileError, fail
-from dsight.lang import ast, builtins, check_ops, check_xlate, declare
+from dsight.lang import ast, builtins, check_ops, check_stack, check_xlate, declare
 from dsight.lang.check_convert import (
     convert,
     decay,
@@ -251,6 +251,8 @@ def _wrong(e: ast.Call, n: int, wanted: str, v: TExpr, hint: str | None = None) 
 
 def _not_a_subroutine(cx: Scope, e: ast.Call) -> CompileError:
     name = e.name
+    if check_stack.is_code(e):
+        return check_stack.misplaced(e)
     if name in builtins.ACTIONS or name in builtins.OTHER_ACTIONS:
         if name in builtins.OTHER_ACTIONS:
             return unsupported(f"{name}() is", e.span)

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from dsight import printf
 from dsight.errors import CompileError, fail
+from dsight.lang import check_stack
 from dsight.lang.check_convert import is_int, is_ptr, is_string, quoted, string_hint, to_string
 from dsight.lang.scope import Scope, unsupported
 from dsight.lang.typed import Const, TExpr
-from dsight.lang.types import Int, Type, is_stringlike, unqualified
+from dsight.lang.types import Int, Stack, Symaddr, Type, is_stringlike, unqualified
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,12 +21,12 @@ _WANTS = {
     "int": "an integer",
     "char": "an integer",
     "string": "a string",
-    "address": "a pointer or an integer",
+    "address": "an address",
     "port": "an integer",
     "time": "an integer",
     "inet": "a string or an integer",
     "float": "a floating-point number",
-    "stack": "a stack",
+    "stack": "stack(), ustack() or jstack()",
 }
 
 
@@ -98,6 +99,8 @@ def argument(v: TExpr, kind: str, part: printf.Conversion, star: bool, n: int) -
             )
         return v
     if fits(v.type, kind):
+        if part.letter in "aA" and not isinstance(v.type, Symaddr):  # %p shows the number
+            return check_stack.symbol_of(v, "addr" if part.letter == "a" else "uaddr")
         return to_string(v) if kind == "string" or (kind == "inet" and is_stringlike(v.type)) else v
     hint = None
     if kind == "string":
@@ -124,7 +127,9 @@ def fits(t: Type, kind: str) -> bool:
     if kind == "string":
         return is_stringlike(u)
     if kind == "address":
-        return is_int(u) or is_ptr(u)
+        return is_int(u) or is_ptr(u) or isinstance(u, Symaddr)
+    if kind == "stack":
+        return isinstance(u, Stack)
     if kind == "inet":
         return is_int(u) or is_stringlike(u)
     return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dsight.errors import fail
-from dsight.lang import ast, builtins, check_agg, check_printf
+from dsight.lang import ast, builtins, check_agg, check_printf, check_stack
 from dsight.lang.check_convert import computable, convert, decay, is_int, is_ptr, is_string, to_string
 from dsight.lang.check_ops import operand, scalar
 from dsight.lang.check_xlate import native
@@ -48,7 +48,10 @@ def _values(cx: Scope, call: ast.Call, first: int = 0) -> list[TExpr]:
         if isinstance(a, ast.AggRef):
             tag = "D_PRINTF_ARG_TYPE" if call.name == "printf" else "D_TRACE_DYN"
             raise fail(tag, f"{call.name}() does not print aggregations", a.span, f"write printa(@{a.name})")
-        values.append(native(decay(cx.expr(a))))
+        if call.name == "printf" and isinstance(a, ast.Call) and check_stack.is_code(a):
+            values.append(check_stack.value(cx, a))
+        else:
+            values.append(native(decay(cx.expr(a))))
     return values
 
 
@@ -136,4 +139,5 @@ _ACTIONS = {
     "trunc": check_agg.action,
     "normalize": check_agg.action,
     "denormalize": check_agg.action,
+    **dict.fromkeys(check_stack.STACKS | check_stack.SYMBOLS, check_stack.statement),
 }

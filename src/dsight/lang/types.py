@@ -24,7 +24,7 @@ __all__ = [
     "unqualified", "String", "Inet", "Stack", "Symaddr",
     "VOID", "CHAR", "SHORT", "INT", "LONG", "UCHAR", "USHORT", "UINT", "ULONG", "LONGLONG", "ULONGLONG",
     "BOOL", "STRING", "INT_TYPES",
-    "is_integer", "is_pointer", "is_scalar", "is_stringlike", "pointer_to",
+    "MOST_FRAMES", "is_integer", "is_pointer", "is_scalar", "is_stringlike", "pointer_to",
 ]  # fmt: skip
 
 
@@ -48,7 +48,8 @@ class Inet(String):
 
 
 class Stack(_Leaf):
-    """stack(), ustack(), jstack(): frames to be shown as symbols."""
+    """stack(), ustack(), jstack(): frames to be shown as symbols.  `frames` 0: as many as the
+    option stackframes or ustackframes says."""
 
     user: bool
     frames: int
@@ -58,13 +59,18 @@ class Stack(_Leaf):
 
 
 class Symaddr(_Leaf):
-    """func/mod/sym/uaddr/ufunc/umod/usym: an address to be shown as a symbol."""
+    """func/mod/sym/uaddr/ufunc/umod/usym: an address to be shown as a symbol; "addr": with the
+    offset in it (%a), of the kernel."""
 
     action: str
 
     @property
+    def user(self) -> bool:
+        return self.action.startswith("u")
+
+    @property
     def size(self) -> int:
-        return 8
+        return 16 if self.user else 8
 
     def _name(self) -> str:
         return "_symaddr"
@@ -84,6 +90,9 @@ LONGLONG = Int("long long", 8, True)
 ULONGLONG = Int("unsigned long long", 8, False)
 BOOL = Int("_Bool", 1, False)
 STRING = String()
+
+# The frames of a stack bpf_get_stack() gives at most: PERF_MAX_STACK_DEPTH, include/uapi/linux/perf_event.h.
+MOST_FRAMES = 127
 
 # The words of a C integer type, sorted and joined, without "int" where another word says the size.
 INT_TYPES = {

@@ -73,6 +73,14 @@ class Registry:
             self._tracefs = None
         self.btf.close()
 
+    def kernel_symbols(self) -> KernelSymbols:
+        """The kernel's symbols, made when first asked for."""
+        if self._symbols is None:
+            from dsight.kernel.symbols import KernelSymbols
+
+            self._symbols = KernelSymbols()
+        return self._symbols
+
     # -- Catalog
 
     def probes(self, desc: ProbeDesc | None) -> list[Probe]:
@@ -106,11 +114,10 @@ class Registry:
         return self.btf.enumerator(name)
 
     def symbol(self, module: str, name: str) -> tuple[int, Type | None] | None:
-        if module not in ("", "vmlinux", "genunix", "unix"):
+        where = "vmlinux" if module in ("genunix", "unix", "kernel") else module or None
+        address = self.kernel_symbols().address(name, where)
+        if address is None:
             return None
-        if self._symbols is None:
-            from dsight.kernel.symbols import KernelSymbols
-
-            self._symbols = KernelSymbols()
-        address = self._symbols.address(name)
-        return None if address is None else (address, None)
+        known = self.btf if where in (None, "vmlinux") else None
+        # BTF has the types of functions and of per-CPU variables, whose "address" is an offset.
+        return address, known.type("func", name) if known is not None and address >> 63 else None

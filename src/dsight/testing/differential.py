@@ -44,9 +44,9 @@ class Outcome(Value):
     """What a script left.  `records`: (clause, values) in order, values as api.TraceRecord has them;
     `faults`: as api.Trace has them; `aggregations`: name -> key -> value; `lost`: drops of all kinds."""
 
-    records: tuple[tuple[int, tuple[int | str | bytes | None, ...]], ...]
+    records: tuple[tuple[int, tuple[int | str | bytes | tuple[str, ...] | None, ...]], ...]
     faults: tuple[str, ...]
-    aggregations: dict[str, dict[tuple[int | str | bytes, ...], object]]
+    aggregations: dict[str, dict[tuple[int | str | bytes | tuple[str, ...], ...], object]]
     lost: int
 
 
@@ -130,7 +130,7 @@ def _set_state(memory: bytearray, state: int) -> None:
 
 def _decode(
     compiled: Compiled, machine: interp.Machine
-) -> tuple[tuple[tuple[int, tuple[int | str | bytes | None, ...]], ...], tuple[str, ...]]:
+) -> tuple[tuple[tuple[int, tuple[int | str | bytes | tuple[str, ...] | None, ...]], ...], tuple[str, ...]]:
     """What is in the ring buffer, behind the kernel's headers (consumer.decode)."""
     ring = b"".join([struct.pack("=II", len(r), 0) + r + bytes(-len(r) % 8) for r in machine.rings["ring"].read()])
     found, _ = Decoder(compiled.layouts).records(memoryview(ring))
@@ -145,7 +145,7 @@ def _decode(
 
 def _aggregations(
     compiled: Compiled, machine: interp.Machine
-) -> dict[str, dict[tuple[int | str | bytes, ...], object]]:
+) -> dict[str, dict[tuple[int | str | bytes | tuple[str, ...], ...], object]]:
     def fetch(layout: AggLayout) -> list[tuple[bytes, list[bytes]]]:
         return [(key if layout.keys else b"", [value]) for key, value in machine.maps[layout.map].items().items()]
 
