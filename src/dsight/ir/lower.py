@@ -29,6 +29,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+SCRATCH_LIMIT = 32768  # bytes; PCPU_MIN_UNIT_SIZE (include/linux/percpu.h), the most a per-CPU map's value may be
+
 
 class Lowering:
     """The state of lowering one unit.
@@ -52,6 +54,10 @@ class Lowering:
         self.this_objects: dict[str, tuple[int, int]] = {}  # likewise structs and arrays: offset, size
         self.number_at = -1  # offset in scratch memory for lower_expr.number
         self.scratch_used = 0
+        self.scratch_free: list[tuple[int, int]] = []  # offset, size of what may be used again
+        self.of_statement: list[tuple[int, int]] = []  # likewise of what may be after the statement ...
+        self.of_clause: list[tuple[int, int]] = []  # ... and after the clause, if no variable points there
+        self.kept = False  # whether this clause may have stored a pointer to `of_clause`
         self.scratch: Reg = self.b.reg()
         self.probe: int = unit.entry.probe
         self.clause: typed.Clause | None = None
@@ -89,11 +95,50 @@ class Lowering:
         return self.b.emit("value", "constants", self.storage.constant(data))
 
     def scratch_alloc(self, size: int) -> int:
-        """Offset of `size` new bytes in the scratch memory: each use of memory in a program has its
-        own, since nothing loops."""
+        """Offset of `size` new bytes in the scratch memory, for as long as the program runs."""
         at = self.scratch_used
         self.scratch_used += round8(size)
         return at
+
+    def scratch_temporary(self, size: int) -> int:
+        """Offset of `size` bytes in the scratch memory until the statement ends."""
+        self.of_statement.append(self._scratch_again(round8(size)))
+        return self.of_statement[-1][0]
+
+    def scratch_for_clause(self, size: int) -> int:
+        """Offset of `size` bytes in the scratch memory, which a script gets a pointer to; until the clause
+        ends, or for good if it keeps a pointer."""
+        self.of_clause.append(self._scratch_again(round8(size)))
+        return self.of_clause[-1][0]
+
+    def _scratch_again(self, size: int) -> tuple[int, int]:
+        for n, (at, room) in enumerate(self.scratch_free):
+            if room >= size:
+                self.scratch_free[n : n + 1] = [(at + size, room - size)] if room > size else []
+                return at, size
+        return self.scratch_alloc(size), size
+
+    def end_statement(self, mark: int) -> None:
+        """Free what `of_statement` has got since it had this length."""
+        if len(self.of_statement) > mark:
+            self._free(self.of_statement[mark:])
+            del self.of_statement[mark:]
+
+    def end_clause(self) -> None:
+        self.end_statement(0)
+        if self.of_clause and not self.kept:
+            self._free(self.of_clause)
+        self.of_clause, self.kept = [], False
+
+    def _free(self, pieces: list[tuple[int, int]]) -> None:
+        """Add to `scratch_free`, which is in order and has no neighbours."""
+        free: list[tuple[int, int]] = []
+        for at, size in sorted(self.scratch_free + pieces):
+            if free and sum(free[-1]) == at:
+                free[-1] = free[-1][0], free[-1][1] + size
+            else:
+                free.append((at, size))
+        self.scratch_free = free
 
     def scratch_at(self, offset: int) -> Reg:
         """Pointer into the scratch memory."""
@@ -103,7 +148,7 @@ class Lowering:
         """Memory for a short while: a pointer and an offset behind it.  Small ones are on the stack."""
         if size <= 48:
             return self.b.slot_addr(self.b.slot(hint, round8(size))), 0
-        return self.scratch, self.scratch_alloc(size)
+        return self.scratch, self.scratch_temporary(size)
 
     def fault_if(self, condition: str, a: int, c: int, kind: int, address: int | Callable[[], int] = 0) -> None:
         """Go to a fault if the condition holds.  `address`: what the fault says, or how to work it out."""
@@ -184,6 +229,13 @@ def _initialise_this(low: Lowering) -> None:
 
 def _find_scratch(low: Lowering) -> None:
     b = low.b
+    if low.scratch_used > SCRATCH_LIMIT:
+        raise fail(
+            "D_UNKNOWN",
+            f"the clauses of one probe need {low.scratch_used} bytes of scratch memory, and there are {SCRATCH_LIMIT}",
+            low.unit.clauses[0].span,
+            "use fewer strings and copyin() at once, or make them smaller: -x strsize=64 -x scratchsize=128",
+        )
     name = f"scratch_{low.unit.name}"
     low.storage.maps[name] = MapSpec(name, "percpu_array", 4, low.scratch_used, 1)
     key = b.slot_addr(b.shared_slot("zero", 8))
@@ -236,6 +288,7 @@ def _lower_clause(low: Lowering, clause: typed.Clause) -> None:
         b.call("ringbuf_discard", rec, 0)
         b.jmp(early)
     low.record = None
+    low.end_clause()
     b.start(early)
     _fault_record(low, clause)
     if low.errors and low.error_args is None:

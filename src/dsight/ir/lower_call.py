@@ -56,7 +56,7 @@ def _scratch_for(low: Lowering, size: int) -> tuple[Reg, int]:
         if not 0 <= limit <= low.options.scratchsize:
             low.fault_if("eq", b.const(0), 0, NOSCRATCH)
             limit = 8
-    offset = low.scratch_alloc(max(8, limit))
+    offset = low.scratch_for_clause(max(8, limit))
     if isinstance(size, Reg):
         lower_text.zero(low, low.scratch, offset, max(8, limit))
     pointer = low.scratch_at(offset)

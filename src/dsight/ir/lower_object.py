@@ -104,7 +104,7 @@ def _element(low: Lowering, var: typed.Variable, keys: tuple[typed.TExpr, ...], 
         b.br("eq", found, 0, full, there)
         b.start(full)
         low.count(DYN_DROPS)
-        b.set(found, "add", low.scratch, low.scratch_alloc(size))  # written in vain
+        b.set(found, "add", low.scratch, low.scratch_temporary(size))  # written in vain
     else:
         b.set(found, "value", "constants", zeroes)
     b.jmp(there)
@@ -153,7 +153,7 @@ def place(low: Lowering, e: typed.TExpr, write: bool = False) -> tuple[int, int,
     if isinstance(e, typed.Let):
         lower_expr.bind(low, e)
         return place(low, e.body)
-    at = low.scratch_alloc(e.type.size)
+    at = low.scratch_for_clause(e.type.size)
     if isinstance(e, typed.Cond):
         lower_text.either(low, e, lambda side: copy_to(low, side, low.scratch, at))
     elif isinstance(e, typed.Assign):
@@ -171,7 +171,7 @@ def assign(low: Lowering, e: typed.Assign) -> None:
     """place = value, of one struct or union type."""
     target = e.place
     if _element_of_map(target):
-        at = low.scratch_alloc(e.type.size)
+        at = low.scratch_temporary(e.type.size)
         copy_to(low, e.value, low.scratch, at)
         _store(low, target, at)
         return

@@ -54,6 +54,7 @@ def _statements(low: Lowering, stmts: tuple[typed.TStmt, ...]) -> None:
     for stmt in stmts:
         low.b.span = stmt.span
         low.action += 1
+        mark = len(low.of_statement)
         if isinstance(stmt, typed.ExprStmt):
             lower_expr.effect(low, stmt.expr)
         elif isinstance(stmt, typed.If):
@@ -62,6 +63,7 @@ def _statements(low: Lowering, stmts: tuple[typed.TStmt, ...]) -> None:
             _action(low, stmt)
         elif isinstance(stmt, typed.AggStmt):
             lower_agg.aggregate(low, stmt)
+        low.end_statement(mark)
 
 
 def _if(low: Lowering, stmt: typed.If) -> None:

@@ -279,7 +279,7 @@ def assign(low: Lowering, e: typed.Assign) -> None:
         return
     size = _var_size(low, var)
     if in_map:
-        offset = low.scratch_alloc(size)
+        offset = low.scratch_temporary(size)
         pointer = low.scratch
     else:
         pointer, offset = _own_memory(low, var), 0

@@ -91,6 +91,8 @@ def assign(low: Lowering, e: typed.Assign) -> int:
         lower_object.assign(low, e)
         return 0
     value = lower_expr.raw(low, e.value)
+    if low.of_clause and int_size(target.type) == 8:
+        low.kept = True  # it may be a pointer
     if not e.op:
         value = _narrow(low, target, value)
         store(low, target, value)
