@@ -51,7 +51,7 @@ def frames(low: Lowering, name: str) -> int:
     """How deep the kernel's or the user's stack is, or the second frame of it; 0 where there is none."""
     b = low.b
     most = 2 if name.endswith("caller") else MOST_FRAMES
-    offset = low.scratch_alloc(8 * most)
+    offset = low.scratch_temporary(8 * most)
     flags = FRAMES[name] or _skipped(low)
     length = b.call("get_stack", b.emit("ctx"), lower_expr.plus_reg(low, low.scratch, offset), 8 * most, flags)
     least = 16 if name.endswith("caller") else 1
