@@ -240,6 +240,7 @@ class Machine:
     pid_tgid ...    what the helpers of these names return
     comm            at most 15 bytes
     task            address of the current task_struct (a region added with `add_memory`)
+    user_regs       likewise of the user's struct pt_regs
     kernel_stack, user_stack    return addresses, innermost first
     signals         what send_signal was called with, in order
     """
@@ -255,6 +256,7 @@ class Machine:
         self.cgroup_id = 1
         self.comm = b"interp"
         self.task = 0
+        self.user_regs = 0
         self.cpu = 0
         self.prandom = 0x12345678
         self.cookie = 0
@@ -478,6 +480,11 @@ class _Run:
         return self.machine.task
 
     h_get_current_task_btf = h_get_current_task
+
+    def h_task_pt_regs(self, task: Operand) -> int:
+        if self.value(task) != self.machine.task:
+            raise IRError("the argument is not the current task")
+        return self.machine.user_regs
 
     def h_get_attach_cookie(self, ctx: Operand) -> int:
         if self.value(ctx) != self.machine.ctx.base:

@@ -12,7 +12,7 @@ from dsight.ir import lower_call, lower_expr, lower_stack, lower_var
 from dsight.ir.ops import MapRef, Reg
 from dsight.ir.storage import NAME_SIZE, PART_NUMBERS, Storage, round8, string_size, tracemem_size
 from dsight.lang import typed
-from dsight.lang.types import Inet, String, unqualified
+from dsight.lang.types import Array, Inet, String, unqualified
 from dsight.record import BADADDR, INET_SIZE, Field
 
 TYPE_CHECKING = False
@@ -194,7 +194,7 @@ def either(low: Lowering, e: typed.Cond, write: Callable[[typed.TExpr], None]) -
 def _kernel_string_to(low: Lowering, e: typed.ToString, pointer: Reg, offset: int, size: int) -> None:
     """stringof and the like: text in kernel (or scratch) memory, up to its NUL."""
     operand = e.operand
-    if isinstance(operand, typed.Mem):
+    if isinstance(operand, typed.Mem) and isinstance(unqualified(operand.type), Array):
         size = min(size, operand.type.size + 1 if operand.type.size else size)
         operand = typed.AddrOf(e.type, e.span, operand)
     base, at, _ = lower_expr.place(low, operand)

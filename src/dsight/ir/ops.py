@@ -136,6 +136,7 @@ HELPERS: dict[str, int] = {
     "ktime_get_tai_ns": 208,
     "get_attach_cookie": 174,
     "get_current_task_btf": 158,
+    "task_pt_regs": 175,
 }
 
 

@@ -52,6 +52,7 @@ HELPER_ARGS = {
     "ktime_get_tai_ns": 0,
     "get_attach_cookie": 1,
     "get_current_task_btf": 0,
+    "task_pt_regs": 1,
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dsight.errors import CompileError, fail
-from dsight.lang import ast, builtins, check_xlate, constants, declare
+from dsight.lang import ast, builtins, check_xlate, constants, declare, registers
 from dsight.lang.check_convert import (
     computable,
     convert,
@@ -17,10 +17,26 @@ from dsight.lang.check_convert import (
     wrap,
 )
 from dsight.lang.scope import Scope, Translated, suggest, unsupported
-from dsight.lang.typed import AddrOf, Arg, Assoc, Binary, Builtin, Const, Mem, TExpr, Var, Variable
+from dsight.lang.typed import (
+    AddrOf,
+    Arg,
+    Assoc,
+    Binary,
+    Builtin,
+    Cond,
+    Const,
+    Convert,
+    Let,
+    Mem,
+    Temp,
+    TExpr,
+    Var,
+    Variable,
+)
 from dsight.lang.types import (
     INT,
     LONG,
+    ULONG,
     VOID,
     Array,
     Func,
@@ -227,9 +243,18 @@ def symbol(cx: Scope, e: ast.Expr) -> TExpr:
             "D_IDENT_UNDEF", f"the kernel has no symbol {e.name}{where}", e.span, "grep for it in /proc/kallsyms"
         )
     address, t = found
-    if t is None:  # only its address can be used
-        return Mem(VOID, e.span, Const(_VOID_POINTER, e.span, address), 0)
-    return Mem(t, e.span, Const(Pointer(t), e.span, address), 0)
+    if t is None:
+        raise fail(
+            "D_SYM_NOTYPES", f"the kernel does not say of which type {e.span.text} is", e.span,
+            f"its address is known: *(int *)&{e.span.text}",
+        )  # fmt: skip
+    return Mem(t, e.span, Const(Pointer(t), e.span, wrap(address, _VOID_POINTER)), 0)
+
+
+def _symbol_address(cx: Scope, e: ast.Symbol, span: Span) -> TExpr | None:
+    """&`name of a symbol without a type: void *"""
+    found = cx.catalog.symbol(e.module, e.name)
+    return None if found is None or found[1] is not None else Const(_VOID_POINTER, span, found[0])
 
 
 # ---- args[], and the built-ins reached through translators
@@ -312,6 +337,38 @@ def _shown(arg: ArgType) -> str:
     return arg.translated or arg.native
 
 
+def _fd(cx: Scope, e: ast.Index) -> TExpr:
+    """fds[n]: the running process's open file, translated (dlib/io.d)"""
+    item = cx.library.inline("fds_file")
+    assert item is not None
+    given = check_xlate.inline(cx, item, e.keys, e.span)
+    target = declare.typedef(cx, "fileinfo_t", e.span)
+    made = check_xlate.find(cx, target, given.type)
+    if made is None:
+        raise unsupported("fds[] is", e.span)
+    return Translated(target, e.span, made, given)
+
+
+def _register(cx: Scope, e: ast.Index) -> TExpr:
+    """uregs[n]: a register of the user's"""
+    t = declare.spelled(cx, "uint64_t")
+    at = decay(cx.expr(e.keys[0]))
+    if len(e.keys) != 1 or not is_int(at.type):
+        raise fail("D_ARR_BADREF", "uregs[] takes one index, an integer", e.span, "the registers' names are R_PC, R_SP, ...")
+    base = Builtin(Pointer(t), e.span, "uregs")
+    size = registers.count()
+    if isinstance(at, Const):
+        if not 0 <= at.value < size:
+            raise fail("D_REGS_IDX", f"there is no register {at.value}: 0 to {size - 1}", e.keys[0].span)
+        return Mem(t, e.span, base, at.value * 8)
+    number = cx.temp()
+    index = Temp(ULONG, at.span, number)
+    inside = Binary(INT, at.span, "<", index, Const(ULONG, at.span, size))
+    found = Mem(t, e.span, Binary(Pointer(t), e.span, "+", base, scaled(index, 8)), 0)
+    fault = Mem(t, e.span, Convert(Pointer(t), e.span, index), 0)  # nothing is there
+    return Let(t, e.span, number, convert(at, ULONG), Cond(t, e.span, inside, found, fault))
+
+
 # ---- members and elements
 
 
@@ -388,8 +445,8 @@ def element(cx: Scope, e: ast.Index) -> TExpr | None:
         name = e.base.name
         if name == "args" and name not in cx.params and ("global", name) not in cx.variables:
             return _arg(cx, e)
-        if name in builtins.ARRAYS and ("global", name) not in cx.variables:
-            raise unsupported(f"{name}[] is", e.span)
+        if name in builtins.ARRAYS and name not in cx.params and ("global", name) not in cx.variables:
+            return _fd(cx, e) if name == "fds" else _register(cx, e)
         var = cx.variables.get(("global", name)) if name not in cx.params else None
         if var is not None and var.keys is not None:
             return _assoc(cx, var, e)
@@ -485,6 +542,10 @@ def deref(cx: Scope, e: ast.Unary) -> TExpr:
 
 def address(cx: Scope, e: ast.Unary) -> TExpr:
     """&e"""
+    if isinstance(e.operand, ast.Symbol):
+        untyped = _symbol_address(cx, e.operand, e.span)
+        if untyped is not None:
+            return untyped
     place = cx.expr(e.operand)
     if isinstance(place, Translated):
         raise fail("D_ADDROF_LVAL", "what a translator makes has no address", e.operand.span)

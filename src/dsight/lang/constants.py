@@ -1,4 +1,4 @@
-"""Names for numbers: errno, SIG*, O_*, AF_*, IPPROTO_*, DTRACEFLT_*, TCP_STATE_*, TH_*, CLD_*.
+"""Names for numbers: errno, R_*, SIG*, O_*, AF_*, IPPROTO_*, DTRACEFLT_*, TCP_STATE_*, TH_*, CLD_*.
 
 Values are this machine's where they differ between architectures (errno, signals, O_*).
 `lookup` costs a dictionary look-up; the tables of errno and signals are Python's own.
@@ -57,6 +57,10 @@ def lookup(name: str) -> int | None:
 
                 value = getattr(posix, name, None)
             return value
+    if name.startswith("R_"):
+        from dsight.lang import registers
+
+        return registers.table().get(name)
     if name.startswith("SIG"):
         import _signal  # type: ignore[import-not-found]  # signal itself imports enum
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _STORAGE = ("typedef", "extern", "static", "register", "auto", "self", "this")
 _QUALIFIERS = ("const", "volatile", "restrict")
-_TYPE_WORDS = ("void", "char", "short", "int", "long", "float", "double", "signed", "unsigned", "string")
+_TYPE_WORDS = ("void", "char", "short", "int", "long", "float", "double", "signed", "unsigned", "_Bool", "string")
 _TAGGED = ("struct", "union", "enum")
 # C statements D does not have, and words kept for the future
 _RESERVED = (*("for", "while", "do", "switch", "case", "default", "break", "continue", "goto"), "counter", "import")

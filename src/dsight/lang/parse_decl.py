@@ -15,7 +15,9 @@ from dsight.source import Span
 
 STORAGE = frozenset(("typedef", "extern", "static", "register", "auto", "self", "this"))
 QUALIFIERS = frozenset(("const", "volatile", "restrict"))
-TYPE_WORDS = frozenset(("void", "char", "short", "int", "long", "float", "double", "signed", "unsigned", "string"))
+TYPE_WORDS = frozenset(
+    ("void", "char", "short", "int", "long", "float", "double", "signed", "unsigned", "_Bool", "string")
+)
 TAGGED = frozenset(("struct", "union", "enum"))
 _STARTS_TYPE = QUALIFIERS | TYPE_WORDS | TAGGED
 MAX_LEVELS = 40

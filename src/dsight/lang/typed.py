@@ -85,7 +85,8 @@ class Mem(TExpr):
     """The object of `type` at address `base + offset` (kernel memory or scratch).  Place.
     A scalar is loaded.  A Struct, Array or String-like object is never loaded as such: it
     appears only under AddrOf, ToString, Convert-free record arguments (tracemem, print) or
-    as a struct assignment.  A variable of struct, union or array type is a Mem whose base is its AddrOf.  `bits` > 0: a bit-field, `bit` its first bit counted from
+    as a struct assignment.  A variable of such a type
+    is a Mem whose base is its AddrOf.  `bits` > 0: a bit-field, `bit` its first bit counted from
     `base + offset`."""
 
     base: TExpr

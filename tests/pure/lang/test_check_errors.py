@@ -205,7 +205,10 @@ STATEMENTS = [
     ("D_XLATE_MEMB", "x = curcpu->cpu_chip;", "curcpu->cpu_chip", "cpu_id"),
     ("D_TYPE_MEMBER", "x = curcpu->cpu_ip;", "curcpu->cpu_ip", "cpu_id"),
     # what is left for later
-    ("D_UNKNOWN", "x = fds[0].fi_name;", "fds[0]", "not supported yet"),
+    ("D_REGS_IDX", "x = uregs[99];", "99", "no register 99"),
+    ("D_REGS_IDX", "x = uregs[-1];", "-1", "no register -1"),
+    ("D_ARR_BADREF", "x = uregs[execname];", None, "one index"),
+    ("D_SYM_NOTYPES", "x = `_text;", "`_text", "*(int *)&`_text"),
     ("D_UNKNOWN", "stack();", "stack()", "not supported yet"),
     ("D_UNKNOWN", "x = stack();", "stack()", "not supported yet"),
     ("D_OP_INCOMPLETE", "x = *(struct opaque *)arg0;", "(struct opaque *)arg0", "not known"),
