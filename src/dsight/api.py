@@ -13,7 +13,7 @@ from dsight.consumer.aggregate import Aggregations
 from dsight.consumer.decode import Decoder, Fault
 from dsight.kernel.btf import KernelBtf
 from dsight.kernel.sys import machine
-from dsight.lang import ast
+from dsight.lang import ast, check_act
 from dsight.lang.catalog import Probe
 from dsight.lang.preprocess import Macros
 from dsight.providers.registry import Registry
@@ -73,6 +73,7 @@ class Machine:
         in_force = dict(script.options) | given
         for name, value in script.options:
             opts.check(name, value)
+        check_act.permit(script.clauses, opts.is_set(in_force, "destructive"))
         return compile_script(script, self.registry, opts.lowering(in_force)), in_force
 
 

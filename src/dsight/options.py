@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 KINDS = {
     "aggsize": "size", "argref": "flag", "bufsize": "size", "cpp": "flag", "defaultargs": "flag",
     "define": "text", "destructive": "flag", "dynvarsize": "size", "empty": "flag", "errtags": "flag", "incdir": "text",
-    "jstackframes": "count", "jstackstrsize": "size", "quiet": "flag", "scratchsize": "size",
-    "stackframes": "count", "stackindent": "count", "strsize": "size", "undef": "text", "ustackframes": "count",
+    "jstackframes": "count", "jstackstrsize": "size", "nspec": "count", "quiet": "flag", "scratchsize": "size",
+    "specsize": "size", "stackframes": "count", "stackindent": "count", "strsize": "size", "undef": "text",
+    "ustackframes": "count",
     "zdefs": "flag",
 }  # fmt: skip
 
@@ -28,10 +29,9 @@ WITHOUT_EFFECT = {
     "aggrate": "aggregations are read when they are printed",
     "amin": "there are no stability attributes",
     "bufresize": "the ring buffer is made in its size or not at all",
-    "cleanrate": "there is nothing to clean",
+    "cleanrate": "a speculation is free as soon as it is committed or discarded",
     "evaltime": "-c holds the command before its first instruction",
     "linkmode": "there is no link step",
-    "nspec": "there are no speculations yet",
     "nolibs": "libraries are read only when used",
     "noresolve": "nothing is resolved at start-up",
     "preallocate": "buffers are made when the script starts",
@@ -109,6 +109,7 @@ def lowering(options: Mapping[str, str]) -> Options:
         ("bufsize", 4096, 1 << 30),
         ("aggsize", 1024, 1 << 34),
         ("dynvarsize", 1024, 1 << 34),
+        ("specsize", 0, 1 << 30),
     ):
         if name in options:
             value = size(name, options[name])
@@ -117,6 +118,8 @@ def lowering(options: Mapping[str, str]) -> Options:
             if name == "bufsize":  # a ring buffer's size is a power of two of pages
                 value = 1 << (value - 1).bit_length()
             setattr(out, name, value)
+    if "nspec" in options:
+        out.nspec = count("nspec", options["nspec"])
     for name in ("stackframes", "ustackframes"):
         if name in options:
             setattr(out, name, min(count(name, options[name]), MOST_FRAMES))

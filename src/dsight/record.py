@@ -104,6 +104,13 @@ class RecordLayout(Value):
     fields: tuple[Field, ...]
     actions: tuple[Action, ...]
     mask: int = -1  # offset of a u64 with a bit for each conditional action; -1: none is
+    spec: int = -1  # offset of the u64 key of the speculation it is part of, 0: of none; -1: never of one
+    ends: tuple[tuple[str, int], ...] = ()  # "commit" or "discard", offset of a speculation's u64 key (0: of none)
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is anything to show: not so where speculations are ended and nothing else is done."""
+        return bool(self.actions or self.spec >= 0 or not self.ends)
 
 
 class AggLayout(Value):

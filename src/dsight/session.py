@@ -17,6 +17,7 @@ import select
 import time
 
 from dsight.compile import Compiled, Program
+from dsight.consumer.speculate import Speculations
 from dsight.errors import KernelError
 from dsight.ir.storage import (
     ACTIVE,
@@ -26,6 +27,8 @@ from dsight.ir.storage import (
     DYN_DROPS,
     INACTIVE,
     NAME_SIZE,
+    SPEC_DROPS,
+    SPEC_FAILED,
     STATE,
     STOPPED,
     WALL_OFFSET,
@@ -57,6 +60,11 @@ STATUS = 1.0  # s between looks at drops and clock
 
 # Counters and what a lost thing of each is called.
 _LOST = ((DROPS, "drop"), (AGG_DROPS, "aggregation drop"), (DYN_DROPS, "dynamic variable drop"))
+# Those of which it does not matter on which CPU.
+_LOST_ANYWHERE = (
+    (SPEC_DROPS, "speculative drop"),
+    (SPEC_FAILED, "failed speculation (no speculative buffer available)"),
+)
 
 
 class Session:
@@ -67,6 +75,9 @@ class Session:
         self.running = False
         self._registry = registry
         self._sink = sink
+        self._records = sink.records
+        if Speculations.wanted(compiled.layouts):
+            self._records = Speculations(compiled.layouts, lambda view: sink.records(view)).records
         self._maps: dict[str, maps.Map] = {}
         self._programs: list[tuple[Program, programs.Program]] = []
         self._links: list[links.Link] = []
@@ -74,7 +85,7 @@ class Session:
         self._globals: memoryview | None = None
         self._epoll = select.epoll()
         self._watched: dict[int, Callable[[], None]] = {}
-        self._seen_lost: dict[tuple[int, int], int] = {}
+        self._seen_lost: dict[tuple[int | None, int], int] = {}
         self._next_status = 0.0
         self._ended = False
 
@@ -160,7 +171,7 @@ class Session:
         assert self._ring is not None
         while self._ring.pending():
             rounds -= 1
-            taken = self._sink.records(self._ring.view())
+            taken = self._records(self._ring.view())
             if not taken:
                 break  # the next record is still being written
             self._ring.consume(taken)
@@ -260,8 +271,12 @@ class Session:
             for index, what in _LOST:
                 at = 8 * (COUNTERS * cpu + index)
                 self._lost(cpu, index, int.from_bytes(counters[at : at + 8], "little"), what)
+        for index, what in _LOST_ANYWHERE:
+            step = 8 * COUNTERS
+            each = [counters[at : at + 8] for at in range(8 * index, len(counters), step)]
+            self._lost(None, index, sum([int.from_bytes(n, "little") for n in each]), what)
 
-    def _lost(self, cpu: int, index: int, count: int, what: str) -> None:
+    def _lost(self, cpu: int | None, index: int, count: int, what: str) -> None:
         new = count - self._seen_lost.get((cpu, index), 0)
         if new:
             self._seen_lost[cpu, index] = count

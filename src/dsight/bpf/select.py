@@ -384,7 +384,7 @@ def _xadd(e: Emitter, instr: Instr) -> None:
 
 # Calls of these become calls of the map's own functions, which returned int, the high half of r0
 # undefined, before 6.4 (d7ba4cc900bf, "bpf: return long from bpf_map_ops funcs").
-_INT = frozenset({"map_update_elem", "map_delete_elem"})
+_INT = frozenset({"map_update_elem", "map_delete_elem", "map_push_elem", "map_pop_elem"})
 
 
 def _call(e: Emitter, instr: Instr) -> None:

@@ -124,9 +124,10 @@ class Printer:
                 self._out.write(text.encode("utf-8", "surrogateescape"))
 
     def drops(self, count: int, cpu: int | None = None, what: str = "drop") -> None:
-        """Report lost records: `dtrace: 3 drops on CPU 1` (cpu None: not known)."""
+        """Report lost records: `dtrace: 3 drops on CPU 1` (cpu None: it does not matter which)."""
         where = "" if cpu is None else f" on CPU {cpu}"
-        self.error(f"{count} {what}{'' if count == 1 else 's'}{where}")
+        what, _, why = what.partition(" (")
+        self.error(f"{count} {what}{'' if count == 1 else 's'}{f' ({why}' if why else ''}{where}")
 
     def error(self, message: str) -> None:
         """A line on the error stream, after all output that came before it."""

@@ -138,6 +138,7 @@ class Map:
         self.max_entries = max_entries
         self.is_array = kind in ("array", "percpu_array")
         self.values: dict[bytes, Region] = {}  # an array's are made when first used
+        self.queue: list[bytes] = []  # of a queue, first in first
 
     def lookup(self, key: bytes) -> Region | None:
         if self.is_array and key not in self.values and int.from_bytes(key, ORDER) < self.max_entries:
@@ -169,6 +170,13 @@ class Map:
         if self.is_array:
             return -errno.EINVAL
         return 0 if self.values.pop(key, None) else -errno.ENOENT
+
+    def push(self, value: bytes) -> int:
+        """kernel/bpf/queue_stack_maps.c"""
+        if len(self.queue) >= self.max_entries:
+            return -errno.E2BIG
+        self.queue.append(value)
+        return 0
 
     def items(self) -> dict[bytes, bytes]:
         """Key to value; of an array, what was used."""
@@ -277,7 +285,9 @@ class Machine:
             self.rings[name] = RingBuffer(self.memory, name, max_entries)
             return
         self.maps[name] = made = Map(self.memory, name, kind, key_size, value_size, max_entries)
-        if initial:
+        if kind == "queue":
+            made.queue = [initial[at : at + value_size] for at in range(0, len(initial), value_size)]
+        elif initial:
             made.only_value().data[: len(initial)] = initial
         if readonly:
             made.only_value().kind = "frozen"
@@ -455,6 +465,18 @@ class _Run:
 
     def h_map_delete_elem(self, map_: Operand, key: Operand) -> int:
         return self.map(map_).delete(self.memory.read(self.value(key), self.map(map_).key_size))
+
+    def h_map_push_elem(self, map_: Operand, value: Operand, flags: Operand) -> int:
+        if self.value(flags):
+            raise IRError("flags must be 0: nothing else is needed")
+        return self.map(map_).push(self.memory.read(self.value(value), self.map(map_).value_size))
+
+    def h_map_pop_elem(self, map_: Operand, value: Operand) -> int:
+        """Where there is nothing to pop the value becomes 0 (kernel/bpf/queue_stack_maps.c)."""
+        queue = self.map(map_)
+        found = queue.queue.pop(0) if queue.queue else b""
+        self.memory.write(self.value(value), found or bytes(queue.value_size))
+        return 0 if found else -errno.ENOENT
 
     def h_ktime_get_ns(self) -> int:
         return self.machine.clock

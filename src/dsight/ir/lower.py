@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dsight import record
 from dsight.errors import CompileError, fail
-from dsight.ir import lower_builtin, lower_expr, lower_object, lower_stmt, lower_text
+from dsight.ir import lower_builtin, lower_expr, lower_object, lower_spec, lower_stmt, lower_text
 from dsight.ir.build import Builder
 from dsight.ir.maps import MapSpec
 from dsight.ir.ops import Function, MapRef, Reg
@@ -68,6 +68,7 @@ class Lowering:
         self.error_args: tuple[int, ...] | None = None
         self.record: Reg | None = None
         self.next_action = 0  # in the clause's RecordLayout.actions
+        self.next_end = 0  # in the clause's RecordLayout.ends
         self.exiting: Reg | None = None
         self.out = self.b.label("out")
 
@@ -253,7 +254,7 @@ def _find_scratch(low: Lowering) -> None:
 def _lower_clause(low: Lowering, clause: typed.Clause) -> None:
     """One clause, from predicate to submit, and what happens when it faults."""
     b = low.b
-    low.clause, low.action, low.record, low.next_action = clause, 0, None, 0
+    low.clause, low.action, low.record, low.next_action, low.next_end = clause, 0, None, 0, 0
     b.span = clause.span
     after = b.label(f"after_{clause.index}")
     low.fault_label = b.label(f"fault_{clause.index}_early")
@@ -279,9 +280,10 @@ def _lower_clause(low: Lowering, clause: typed.Clause) -> None:
         write_header(low, rec, clause.index)
         if layout.mask >= 0:
             b.store(rec, layout.mask, 8, 0)
+        lower_spec.start(low, rec, layout)
         low.fault_label = late = b.label(f"fault_{clause.index}")
         lower_stmt.body(low, clause.body)
-        b.call("ringbuf_submit", rec, 0)
+        lower_spec.submit(low, rec, layout)
         lower_stmt.finish_exit(low)
         b.jmp(after)
         b.start(late)

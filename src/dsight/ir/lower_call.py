@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dsight.ir import lower_expr, lower_object, lower_text
+from dsight.ir import lower_expr, lower_object, lower_spec, lower_text
 from dsight.ir.ops import Bounded, Reg
 from dsight.lang import typed
 from dsight.record import BADADDR, NOSCRATCH
@@ -132,6 +132,7 @@ def _rand(low: Lowering, e: typed.Call) -> int:
 
 
 _SCALARS: dict[str, Callable[[Lowering, typed.Call], int]] = {
+    "speculation": lower_spec.speculation,
     "copyin": _copyin,
     "copyinto": _copyinto,
     "alloca": _alloca,

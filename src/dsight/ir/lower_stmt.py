@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dsight.ir import lower_agg, lower_expr, lower_text
+from dsight.ir import lower_agg, lower_expr, lower_spec, lower_text
 from dsight.ir.ops import Reg
 from dsight.ir.storage import STATE, STOPPED, tracemem_size
 from dsight.lang import typed
@@ -85,6 +85,10 @@ def _if(low: Lowering, stmt: typed.If) -> None:
 
 def _action(low: Lowering, stmt: typed.ActionStmt) -> None:
     """Fill the action's fields of the record; a conditional action says that it ran."""
+    rule = lower_spec.RULES.get(stmt.name)
+    if rule is not None:
+        rule(low, stmt)
+        return
     if stmt.name not in RECORDED:
         raise low.unsupported(f"the action {stmt.name}()", stmt.span)
     b, rec = low.b, low.record

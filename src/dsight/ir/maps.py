@@ -8,9 +8,9 @@ from dsight.value import Value
 class MapSpec(Value):
     """A map to create.
 
-    kind: "hash", "array", "percpu_hash", "percpu_array", "ringbuf", "lru_hash".
+    kind: "hash", "array", "percpu_hash", "percpu_array", "ringbuf", "lru_hash", "queue" (key_size 0).
     `mmap`: BPF_F_MMAPABLE (array only).  `readonly`: frozen after `initial` is written, and
-    BPF_F_RDONLY_PROG.  `initial`: contents of an array's first value.  `prealloc` False:
+    BPF_F_RDONLY_PROG.  `initial`: contents of an array's first value, or of a queue.  `prealloc` False:
     BPF_F_NO_PREALLOC (hash kinds).
     """
 

@@ -112,6 +112,8 @@ HELPERS: dict[str, int] = {
     "map_lookup_elem": 1,
     "map_update_elem": 2,
     "map_delete_elem": 3,
+    "map_push_elem": 87,
+    "map_pop_elem": 88,
     "ktime_get_ns": 5,
     "get_prandom_u32": 7,
     "get_smp_processor_id": 8,

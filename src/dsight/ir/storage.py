@@ -7,6 +7,9 @@ Maps of a session
     constants     one read-only array value: string literals, zeroes
     self_NAME     hash, thread-local variable; key u64 pid_tgid (then the tuple, if any)
     var_NAME      hash, associative array; key: the tuple
+    spec_free     queue of the ids of speculations that are not in use
+    spec_serial   one array value of u64s by speculation id: how often it has been given out
+    spec_live     hash, speculations in use: u64 key (serial << 32 | id) to u64 bytes recorded
     agg_ID        per-CPU hash or array, aggregation
     scratch_UNIT  per-CPU array of one value, the scratch memory of one program
 """
@@ -39,8 +42,8 @@ WALL_OFFSET = 8  # u64: wall clock minus monotonic clock, ns; kept up to date by
 GLOBALS_START = 16
 
 # Indexes of u64s in the per-CPU counters map's value.
-DROPS, AGG_DROPS, DYN_DROPS, SCRATCH_DROPS = 0, 1, 2, 3
-COUNTERS = 4
+DROPS, AGG_DROPS, DYN_DROPS, SCRATCH_DROPS, SPEC_FAILED, SPEC_DROPS = 0, 1, 2, 3, 4, 5
+COUNTERS = 6
 
 NAME_SIZE = 64  # of each part of a probe's name in the map probe_names: u32 id -> provider, module, function, name
 
@@ -51,7 +54,10 @@ PERCPU_VALUE = 32768  # bytes; the largest value of a per-CPU map (kernel: PCPU_
 class Options:
     """The options lowering needs, as numbers.  Sizes in bytes."""
 
-    __slots__ = ("strsize", "scratchsize", "bufsize", "aggsize", "dynvarsize", "stackframes", "ustackframes")
+    __slots__ = (
+        "strsize", "scratchsize", "bufsize", "aggsize", "dynvarsize", "stackframes", "ustackframes", "nspec",
+        "specsize",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -62,6 +68,8 @@ class Options:
         dynvarsize: int = 1 << 20,
         stackframes: int = 20,
         ustackframes: int = 100,
+        nspec: int = 1,
+        specsize: int = 32 << 10,
     ) -> None:
         self.strsize = strsize
         self.scratchsize = scratchsize
@@ -70,6 +78,8 @@ class Options:
         self.dynvarsize = dynvarsize
         self.stackframes = stackframes
         self.ustackframes = ustackframes
+        self.nspec = nspec
+        self.specsize = specsize
 
 
 def round8(n: int) -> int:
@@ -266,20 +276,29 @@ def variable_size(var: typed.Variable, options: Options) -> int:
     raise fail("D_UNKNOWN", f"a variable of type '{var.type}' ({var.name}) is not supported yet")
 
 
+# Actions without fields of their own: what they do is done in the kernel, or is said elsewhere in the record.
+UNRECORDED = frozenset({"speculate", "commit", "discard", "raise", "stop"})
+
+
 def lay_clause(clause: typed.Clause, script: typed.Script, options: Options) -> RecordLayout | None:
     """The record of a clause; None if it records nothing."""
     from dsight.record import Action
 
     found: list[Field] = []
     actions: list[Action] = []
-    conditional = 0
+    ends: list[str] = []
+    conditional, speculates = 0, False
 
     def walk(body: tuple[typed.TStmt, ...], in_if: bool) -> None:
-        nonlocal conditional
+        nonlocal conditional, speculates
         for stmt in body:
             if isinstance(stmt, typed.If):
                 walk(stmt.then, True)
                 walk(stmt.other, True)
+            elif isinstance(stmt, typed.ActionStmt) and stmt.name in UNRECORDED:
+                speculates = speculates or stmt.name == "speculate"
+                if stmt.name in ("commit", "discard"):
+                    ends.append(stmt.name)
             elif isinstance(stmt, typed.ActionStmt):
                 first = len(found)
                 found.extend(action_fields(stmt, script, options))
@@ -290,13 +309,19 @@ def lay_clause(clause: typed.Clause, script: typed.Script, options: Options) -> 
                 actions.append(Action(stmt.name, tuple(range(first, len(found))), stmt.text, stmt.aggs, bit))
 
     walk(clause.body, False)
-    if not actions and not clause.default:
+    if not actions and not clause.default and not speculates and not ends:
         return None
     if conditional > 64:
         raise fail("D_UNKNOWN", "more than 64 actions under if in one clause are not supported yet", clause.span)
-    start = record.HEADER_SIZE + (8 if conditional else 0)
-    fields, size = lay_fields(found, start)
-    return RecordLayout(clause.index, size, fields, tuple(actions), record.HEADER_SIZE if conditional else -1)
+    at = record.HEADER_SIZE
+    mask = spec = -1
+    if conditional:
+        mask, at = at, at + 8
+    if speculates:
+        spec, at = at, at + 8
+    placed = tuple([(name, at + 8 * i) for i, name in enumerate(ends)])
+    fields, size = lay_fields(found, at + 8 * len(ends))
+    return RecordLayout(clause.index, size, fields, tuple(actions), mask, spec, placed)
 
 
 def action_fields(stmt: typed.ActionStmt, script: typed.Script, options: Options) -> list[Field]:

@@ -28,6 +28,8 @@ HELPER_ARGS = {
     "map_lookup_elem": 2,
     "map_update_elem": 4,
     "map_delete_elem": 2,
+    "map_push_elem": 3,
+    "map_pop_elem": 2,
     "ktime_get_ns": 0,
     "get_prandom_u32": 0,
     "get_smp_processor_id": 0,

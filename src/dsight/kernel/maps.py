@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # kind: number.  include/uapi/linux/bpf.h, enum bpf_map_type
-KINDS = {"hash": 1, "array": 2, "percpu_hash": 5, "percpu_array": 6, "lru_hash": 9, "ringbuf": 27}
+KINDS = {"hash": 1, "array": 2, "percpu_hash": 5, "percpu_array": 6, "lru_hash": 9, "queue": 22, "ringbuf": 27}
 
 # BPF_MAP_CREATE flags
 _NO_PREALLOC, _RDONLY_PROG, _MMAPABLE = 1, 1 << 7, 1 << 10
@@ -98,11 +98,11 @@ class Map:
         return bytes(self._value.raw) if self._elem(sys.MAP_LOOKUP_ELEM, key, self._value) else None
 
     def update(self, key: bytes, value: bytes) -> None:
-        """Set the key's value, `value_bytes` long."""
+        """Set the key's value, `value_bytes` long.  A queue has no keys (b""): the value goes to its end."""
         if len(value) != self.value_bytes:
             raise ValueError(f"map {self.spec.name}: value of {len(value)} bytes, not {self.value_bytes}")
         self._value.raw = value
-        self._elem(sys.MAP_UPDATE_ELEM, key, self._value)
+        self._elem(sys.MAP_UPDATE_ELEM, key or None, self._value)
 
     def delete(self, key: bytes) -> bool:
         """Remove a hash's element; whether there was one."""
@@ -233,7 +233,10 @@ def create(spec: MapSpec) -> Map:
         raise _not_created(spec, e) from None
     made = Map(spec, fd)
     try:
-        if spec.initial:
+        if spec.kind == "queue":
+            for at in range(0, len(spec.initial), spec.value_size):
+                made.update(b"", spec.initial[at : at + spec.value_size])
+        elif spec.initial:
             made.update(bytes(spec.key_size), spec.initial.ljust(spec.value_size, b"\0"))
         if spec.readonly:
             made.freeze()

@@ -163,12 +163,10 @@ SUBROUTINES = {
 # Actions that `check_action` has rules for ...
 ACTIONS = frozenset(
     "printf trace tracemem printa exit clear trunc normalize denormalize "
-    "stack ustack jstack func mod sym uaddr ufunc umod usym".split()
+    "stack ustack jstack func mod sym uaddr ufunc umod usym "
+    "speculate commit discard raise stop breakpoint panic".split()
 )
 # ... and those D has besides.
-OTHER_ACTIONS = frozenset(
-    "breakpoint chill commit discard freopen ftruncate panic pcap print raise return setopt speculate stop "
-    "system".split()
-)
+OTHER_ACTIONS = frozenset("chill freopen ftruncate pcap print return setopt system".split())
 
 AGGREGATING = frozenset({"avg", "count", "llquantize", "lquantize", "max", "min", "quantize", "stddev", "sum"})

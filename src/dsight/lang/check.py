@@ -8,7 +8,7 @@ still checked, so that one run shows what is wrong with each.
 from __future__ import annotations
 
 from dsight.errors import CompileError, fail
-from dsight.lang import ast, check_agg, check_expr, check_ops, check_stmt, check_xlate, declare
+from dsight.lang import ast, check_act, check_agg, check_expr, check_ops, check_stmt, check_xlate, declare
 from dsight.lang.check_convert import same
 from dsight.lang.library import Library, is_type_name
 from dsight.lang.scope import Clause, Scope, suggest, unsupported
@@ -99,6 +99,7 @@ def _clause(cx: Scope, item: ast.Clause, index: int, found: tuple[Probe, ...]) -
     cx.clause = Clause(", ".join([str(d) for d in item.probes]), found)
     predicate = None if item.predicate is None else _predicate(cx, item.predicate)
     body = check_stmt.body(cx, item.body or ())
+    check_act.order(body)
     cx.clause = None
     return TypedClause(index, found, predicate, body, item.body is None, item.span)
 

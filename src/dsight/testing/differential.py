@@ -26,9 +26,21 @@ import struct
 from dsight.compile import Compiled
 from dsight.consumer.aggregate import Aggregations
 from dsight.consumer.decode import Decoder, Fault
+from dsight.consumer.speculate import Speculations
 from dsight.errors import Error
 from dsight.ir import interp
-from dsight.ir.storage import ACTIVE, AGG_DROPS, DROPS, DYN_DROPS, INACTIVE, NAME_SIZE, STATE, STOPPED
+from dsight.ir.storage import (
+    ACTIVE,
+    AGG_DROPS,
+    DROPS,
+    DYN_DROPS,
+    INACTIVE,
+    NAME_SIZE,
+    SPEC_DROPS,
+    SPEC_FAILED,
+    STATE,
+    STOPPED,
+)
 from dsight.record import FAULTS
 from dsight.value import Value
 
@@ -38,6 +50,9 @@ if TYPE_CHECKING:
 
     from dsight.api import Machine
     from dsight.record import AggLayout
+
+
+_LOST = (DROPS, AGG_DROPS, DYN_DROPS, SPEC_DROPS, SPEC_FAILED)  # what the session reports
 
 
 class Outcome(Value):
@@ -133,6 +148,15 @@ def _decode(
 ) -> tuple[tuple[tuple[int, tuple[int | str | bytes | tuple[str, ...] | None, ...]], ...], tuple[str, ...]]:
     """What is in the ring buffer, behind the kernel's headers (consumer.decode)."""
     ring = b"".join([struct.pack("=II", len(r), 0) + r + bytes(-len(r) % 8) for r in machine.rings["ring"].read()])
+    if Speculations.wanted(compiled.layouts):
+        shown: list[bytes] = []
+
+        def show(view: memoryview) -> int:
+            shown.append(bytes(view))
+            return len(view)
+
+        Speculations(compiled.layouts, show).records(memoryview(ring))
+        ring = b"".join(shown)
     found, _ = Decoder(compiled.layouts).records(memoryview(ring))
     records, faults = [], []
     for r in found:
@@ -155,7 +179,7 @@ def _aggregations(
 
 def _lost(machine: interp.Machine) -> int:
     counters = machine.maps["counters"].items().get(bytes(4), b"")
-    return sum([struct.unpack_from("=Q", counters, 8 * n)[0] for n in (DROPS, AGG_DROPS, DYN_DROPS) if counters])
+    return sum([struct.unpack_from("=Q", counters, 8 * n)[0] for n in _LOST if counters])
 
 
 def _difference(script: str, compiled: Compiled, kernel: Outcome, interpreted: Outcome) -> str:
