@@ -24,6 +24,11 @@ FAULT = 0xFFFF
 FAULT_FORMAT = "HHIHHIQQ"  # header, clause index, action index, fault (DTRACEFLT_*), address, unused (0)
 FAULT_SIZE = 32
 
+SEEN = 0xFFFE
+# A process has made a new key of a user stack or symbol: the consumer looks at it while it lives
+# (Symbols.seen).  u64 SEEN (a header whose other parts are 0), u64 process id.
+SEEN_SIZE = 16
+
 # Fault numbers and what dtrace(1) calls them (DTRACEFLT_*).
 FAULTS = {
     1: "invalid address",  # BADADDR

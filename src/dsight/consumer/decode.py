@@ -17,7 +17,7 @@ import sys
 
 from dsight.consumer.format import ADDRESSES, plain_texts
 from dsight.errors import Error
-from dsight.record import FAULT, FAULT_FORMAT, FAULT_SIZE, Field, RecordLayout
+from dsight.record import FAULT, FAULT_FORMAT, FAULT_SIZE, SEEN, SEEN_SIZE, Field, RecordLayout
 from dsight.value import Value
 
 TYPE_CHECKING = False
@@ -104,14 +104,15 @@ class Decoder:
     def __init__(self, layouts: Sequence[RecordLayout], texts: Texts | None = None) -> None:
         self._texts = texts
         self.layouts = tuple(layouts)
-        self._sizes = {i: layout.size for i, layout in enumerate(layouts)} | {FAULT: FAULT_SIZE}
+        self._sizes = {i: layout.size for i, layout in enumerate(layouts)} | {FAULT: FAULT_SIZE, SEEN: SEEN_SIZE}
         self._unpackers: dict[int, tuple[struct.Struct, tuple[Any, ...], int]] = {}
 
     def split(self, view: memoryview) -> tuple[list[tuple[int, int, int, int]], int]:
         """The runs in `view`, which starts at a ring header, up to the first record not committed yet.
 
         Gives (layout index, offset of the first record's ring header, records, stride) of each run,
-        in order, and how many bytes were consumed (discarded records included).  Raises Error where
+        in order, and how many bytes were consumed (discarded records included).  A process told of
+        (record.SEEN) is looked at.  Raises Error where
         a record is not of its layout's size, which only a bug can bring about.
         """
         view = view[: len(view) & ~7]
@@ -134,6 +135,11 @@ class Decoder:
             layout = halves[2 * at + 4]
             if sizes.get(layout) != head:
                 raise Error(f"ring buffer: a record of {head} bytes does not fit layout {layout}")
+            if layout == SEEN:
+                if self._texts is not None:
+                    self._texts.symbols.seen(int.from_bytes(words[at + 4 : at + 6], sys.byteorder))
+                at = stop
+                continue
             count = 1
             while count < SCALAR and stop + step <= end and words[stop] == head and halves[2 * stop + 4] == layout:
                 count += 1

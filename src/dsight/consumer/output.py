@@ -73,7 +73,7 @@ class Printer:
         texts: Texts | None = None,
     ) -> None:
         self.texts = texts
-        self.decoder = Decoder(layouts)
+        self.decoder = Decoder(layouts, texts)
         self.layouts = self.decoder.layouts
         self.probes = probes
         self.quiet = quiet

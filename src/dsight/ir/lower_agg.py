@@ -6,7 +6,7 @@ are shared by all CPUs: additions are atomic.  min, max and the carry of stddev'
 
 from __future__ import annotations
 
-from dsight.ir import lower_expr, lower_text
+from dsight.ir import lower_expr, lower_stack, lower_text
 from dsight.ir.ops import MapRef, Reg
 from dsight.ir.storage import AGG_DROPS, QUANTIZE_ZERO
 from dsight.lang import typed
@@ -39,6 +39,7 @@ def aggregate(low: Lowering, stmt: typed.AggStmt) -> None:
         b.start(new)
         zeroes = b.emit("value", "constants", low.storage.zeroes(layout.value_size))
         b.call("map_update_elem", MapRef(layout.map), key, zeroes, 1)  # BPF_NOEXIST
+        lower_stack.tell(low, layout.keys)
         b.set(result, "call", "map_lookup_elem", MapRef(layout.map), key)
     full = b.label("agg_full")
     b.br("ne", result, 0, there, full)

@@ -10,10 +10,10 @@ is no stack, of a kernel thread for instance, all of it is zero.
 from __future__ import annotations
 
 from dsight.ir import lower_builtin, lower_expr
-from dsight.ir.ops import Reg
+from dsight.ir.ops import MapRef, Reg
 from dsight.lang import typed
 from dsight.lang.types import MOST_FRAMES
-from dsight.record import Field
+from dsight.record import SEEN, SEEN_SIZE, Field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +41,24 @@ def write(low: Lowering, pointer: Reg, offset: int, f: Field, value: typed.TExpr
     size = f.size - 8 if user else f.size
     flags = USER_STACK if user else _skipped(low)
     b.call("get_stack", b.emit("ctx"), lower_expr.plus_reg(low, pointer, offset), size, flags)
+
+
+def tell(low: Lowering, fields: tuple[Field, ...]) -> None:
+    """Tell the consumer of a process whose addresses have become a key (record.SEEN).  Where the ring is
+    full its addresses may stay numbers: nothing of the user's is lost."""
+    if not any(f.kind in ("ustack", "usym") for f in fields):
+        return
+    b = low.b
+    pid = lower_builtin.builtin(low, "pid")
+    rec = b.call("ringbuf_reserve", MapRef("ring"), SEEN_SIZE, 0)
+    go, done = b.label("seen"), b.label("told")
+    b.br("eq", rec, 0, done, go)
+    b.start(go)
+    b.store(rec, 0, 8, SEEN)
+    b.store(rec, 8, 8, pid)
+    b.call("ringbuf_submit", rec, 0)
+    b.jmp(done)
+    b.start(done)
 
 
 def _skipped(low: Lowering) -> int:

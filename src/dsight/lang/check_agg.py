@@ -100,15 +100,7 @@ def _joined(t: Type, key: TExpr, span: Span, what: str) -> Type:
         if v.size > u.size or (v.size == u.size < 8 and is_signed(v) != is_signed(u)):
             return LONG if u.size < 8 and v.size < 8 else key.type
         return t
-    raise fail("D_PROTO_ARG", f'{what} is a "{t}" elsewhere, "{key.type}" here', span, _differ(u, v))
-
-
-def _differ(a: Type, b: Type) -> str | None:
-    if isinstance(a, Stack) and isinstance(b, Stack):
-        return "both must be of the kernel or of the user, with the same number of frames"
-    if isinstance(a, Symaddr) and isinstance(b, Symaddr):
-        return f"both must be {a.action}(), or both {b.action}()"
-    return None
+    raise fail("D_PROTO_ARG", f'{what} is a "{t}" elsewhere, "{key.type}" here', span)
 
 
 def rewiden(body: tuple[TStmt, ...], cx: Scope) -> tuple[TStmt, ...]:

@@ -55,7 +55,7 @@ class Stack(_Leaf):
     frames: int
 
     def _name(self) -> str:
-        return "stack"
+        return f"{'ustack' if self.user else 'stack'}({self.frames or ''})"
 
 
 class Symaddr(_Leaf):
@@ -73,7 +73,7 @@ class Symaddr(_Leaf):
         return 16 if self.user else 8
 
     def _name(self) -> str:
-        return "_symaddr"
+        return f"{self.action}()"
 
 
 VOID = Void()
