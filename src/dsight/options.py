@@ -104,7 +104,7 @@ def lowering(options: Mapping[str, str]) -> Options:
     """The numbers lowering needs.  Raises UsageError for one out of range."""
     out = Options()
     for name, least, most in (
-        ("strsize", 8, 256),
+        ("strsize", 8, 1 << 16),
         ("scratchsize", 8, 1 << 15),
         ("bufsize", 4096, 1 << 30),
         ("aggsize", 1024, 1 << 34),

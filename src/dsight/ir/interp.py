@@ -18,6 +18,7 @@ import sys
 from bisect import bisect_right, insort
 
 from dsight.ir.arith import BINARY, MASK, UNARY, holds
+from dsight.ir.maps import EACH_CPU
 from dsight.ir.ops import Bounded, MapRef, Reg
 from dsight.ir.verify import IRError
 
@@ -284,6 +285,8 @@ class Machine:
         if kind == "ringbuf":
             self.rings[name] = RingBuffer(self.memory, name, max_entries)
             return
+        if max_entries == EACH_CPU:
+            max_entries = self.cpu + 1
         self.maps[name] = made = Map(self.memory, name, kind, key_size, value_size, max_entries)
         if kind == "queue":
             made.queue = [initial[at : at + value_size] for at in range(0, len(initial), value_size)]

@@ -116,8 +116,8 @@ def run(low: Lowering, name: str, rounds: int, write: Callable[[Body], None], po
 
 
 def words(low: Lowering, *values: Reg | int) -> Reg:
-    """New words in scratch memory with these values."""
-    pointer = low.scratch_at(low.scratch_alloc(8 * len(values)))
+    """Words with these values, in scratch memory until the statement ends."""
+    pointer = low.scratch_at(low.scratch_temporary(8 * len(values)))
     for n, value in enumerate(values):
         low.b.store(pointer, 8 * n, 8, value)
     return pointer

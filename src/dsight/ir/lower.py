@@ -18,9 +18,9 @@ from dsight import record
 from dsight.errors import CompileError, fail
 from dsight.ir import lower_builtin, lower_expr, lower_object, lower_spec, lower_stmt, lower_text
 from dsight.ir.build import Builder
-from dsight.ir.maps import MapSpec
+from dsight.ir.maps import EACH_CPU, MapSpec
 from dsight.ir.ops import Function, MapRef, Reg
-from dsight.ir.storage import ACTIVE, DROPS, STATE, Storage, round8
+from dsight.ir.storage import ACTIVE, DROPS, PERCPU_VALUE, STATE, Storage, round8
 from dsight.ir.unit import Unit
 from dsight.lang import typed
 from dsight.source import Span
@@ -29,7 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SCRATCH_LIMIT = 32768  # bytes; PCPU_MIN_UNIT_SIZE (include/linux/percpu.h), the most a per-CPU map's value may be
+SCRATCH_LIMIT = 4 << 20  # bytes, for each CPU and program
 
 
 class Lowering:
@@ -233,14 +233,18 @@ def _find_scratch(low: Lowering) -> None:
     if low.scratch_used > SCRATCH_LIMIT:
         raise fail(
             "D_UNKNOWN",
-            f"the clauses of one probe need {low.scratch_used} bytes of scratch memory, and there are {SCRATCH_LIMIT}",
+            f"the clauses of one probe need {low.scratch_used} bytes of scratch memory, and may have {SCRATCH_LIMIT}",
             low.unit.clauses[0].span,
-            "use fewer strings and copyin() at once, or make them smaller: -x strsize=64 -x scratchsize=128",
+            "use fewer strings and copyin() at once, or make them smaller: -x strsize=4k",
         )
     name = f"scratch_{low.unit.name}"
-    low.storage.maps[name] = MapSpec(name, "percpu_array", 4, low.scratch_used, 1)
     key = b.slot_addr(b.shared_slot("zero", 8))
     b.store(key, 0, 8, 0)
+    if low.scratch_used <= PERCPU_VALUE:
+        low.storage.maps[name] = MapSpec(name, "percpu_array", 4, low.scratch_used, 1)
+    else:  # an element of a plain array for each CPU
+        low.storage.maps[name] = MapSpec(name, "array", 4, low.scratch_used, EACH_CPU)
+        b.store(key, 0, 4, b.call("get_smp_processor_id"))
     b.set(low.scratch, "call", "map_lookup_elem", MapRef(name), key)
     found = b.label("scratch")
     b.br("eq", low.scratch, 0, low.out, found)

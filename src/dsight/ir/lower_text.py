@@ -106,9 +106,9 @@ def address(low: Lowering, e: typed.TExpr) -> tuple[Reg, int, int]:
         data = e.value + b"\0"
         return low.constant_at(data), 0, len(data)
     if isinstance(e, typed.Var) and e.var.scope == "global":
-        size = _room(low, e)
+        size = room(low, e)
         return low.globals_at(low.storage.globals[e.var]), 0, size
-    size = 16 if isinstance(e, typed.Builtin) and e.name == "execname" else _room(low, e)
+    size = 16 if isinstance(e, typed.Builtin) and e.name == "execname" else room(low, e)
     pointer, offset = low.buffer("text", size)
     if offset == 0 and pointer is not low.scratch:
         zero(low, pointer, 0, round8(size))  # the verifier wants stack bytes written before they are read
@@ -116,7 +116,7 @@ def address(low: Lowering, e: typed.TExpr) -> tuple[Reg, int, int]:
     return pointer, offset, size
 
 
-def _room(low: Lowering, e: typed.TExpr) -> int:
+def room(low: Lowering, e: typed.TExpr) -> int:
     t = unqualified(e.type)
     assert isinstance(t, String), t
     return string_size(t, low.options)
@@ -225,9 +225,9 @@ def _copy(low: Lowering, pointer: Reg, offset: int, size: int, source: Reg, sour
 def _variable_to(low: Lowering, e: typed.Var | typed.Assoc, pointer: Reg, offset: int, size: int) -> None:
     """A string variable; "" where nothing was assigned."""
     b = low.b
-    room = _room(low, e)
+    size_there = room(low, e)
     if isinstance(e, typed.Var) and e.var.scope in ("global", "this"):
-        _copy(low, pointer, offset, size, _own_memory(low, e.var), room)
+        _copy(low, pointer, offset, size, _own_memory(low, e.var), size_there)
         return
     found = _find(low, e)
     there, done, missing = b.label("found"), b.label("text_done"), b.label("missing")
@@ -236,7 +236,7 @@ def _variable_to(low: Lowering, e: typed.Var | typed.Assoc, pointer: Reg, offset
     b.store(pointer, offset, 1, 0)
     b.jmp(done)
     b.start(there)
-    _copy(low, pointer, offset, size, found, room)
+    _copy(low, pointer, offset, size, found, size_there)
     b.jmp(done)
     b.start(done)
 

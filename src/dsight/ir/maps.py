@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dsight.value import Value
 
+EACH_CPU = -1  # max_entries: as many as there may be CPUs
+
 
 class MapSpec(Value):
     """A map to create.
@@ -11,7 +13,7 @@ class MapSpec(Value):
     kind: "hash", "array", "percpu_hash", "percpu_array", "ringbuf", "lru_hash", "queue" (key_size 0).
     `mmap`: BPF_F_MMAPABLE (array only).  `readonly`: frozen after `initial` is written, and
     BPF_F_RDONLY_PROG.  `initial`: contents of an array's first value, or of a queue.  `prealloc` False:
-    BPF_F_NO_PREALLOC (hash kinds).
+    BPF_F_NO_PREALLOC (hash kinds).  `max_entries` may be EACH_CPU.
     """
 
     name: str

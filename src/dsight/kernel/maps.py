@@ -13,6 +13,7 @@ from mmap import PAGESIZE
 
 from dsight.bpf.spec import MapSpec
 from dsight.errors import KernelError
+from dsight.ir.maps import EACH_CPU
 from dsight.kernel import sys
 
 TYPE_CHECKING = False
@@ -218,6 +219,8 @@ def create(spec: MapSpec) -> Map:
         while size < spec.max_entries:
             size *= 2
         spec = spec.replace(max_entries=size)
+    if spec.max_entries == EACH_CPU:
+        spec = spec.replace(max_entries=possible_cpus())
     flags = 0
     if spec.mmap:
         flags |= _MMAPABLE

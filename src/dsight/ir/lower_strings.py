@@ -1,0 +1,655 @@
+"""Subroutines on strings.  A string they walk is copied into scratch memory first; see ir.loops.
+
+Results that D calls NULL (strchr, strstr, strtok find nothing) are "": D compares strings by
+their text, and none of these gives "" otherwise but for what C gives the end of a string for.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from dsight.ir import lower_expr, lower_text
+from dsight.ir.loops import Body, When, pick, run, words
+from dsight.ir.ops import Bounded, Reg
+from dsight.lang import typed
+from dsight.lang.types import String, unqualified
+from dsight.record import ILLOP
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dsight.ir.lower import Lowering
+
+    StringRule = Callable[[Lowering, typed.Call, Reg, int, int], None]
+
+SLASH, DOT, MINUS = ord("/"), ord("."), ord("-")
+
+
+# ---- what the rules share
+
+
+def own(low: Lowering, e: typed.TExpr) -> tuple[Reg, int]:
+    """A copy of a string in scratch memory: pointer and room."""
+    assert isinstance(unqualified(e.type), String)
+    size = lower_text.room(low, e)
+    offset = low.scratch_temporary(size)
+    pointer = low.scratch_at(offset)
+    lower_text.string_to(low, e, pointer, 0, size)
+    return pointer, size
+
+
+def number(low: Lowering, pointer: Reg) -> Reg:
+    """The pointer as a mere number, for probe_read_kernel to read from any distance behind it: the
+    kernel's verifier knows no bound of it, and needs none."""
+    word = words(low, pointer)
+    return low.b.load(word, 0, 8)
+
+
+def length(low: Lowering, pointer: Reg, size: int) -> Reg:
+    """The length of a string in memory the verifier knows."""
+    target = low.scratch_at(low.scratch_temporary(size))
+    return low.b.emit("sub", low.b.call("probe_read_kernel_str", target, size, pointer), 1)
+
+
+def part(low: Lowering, base: Reg, start: Reg | int, count: Reg | int, pointer: Reg, offset: int, size: int) -> None:
+    """Write `count` bytes from `start` of the string at the number `base`, or as many as there are."""
+    b = low.b
+    target = lower_expr.plus_reg(low, pointer, offset)
+    room = b.emit("add", count, 1)
+    b.call("probe_read_kernel_str", target, Bounded(room, size), b.emit("add", base, start))
+
+
+def put_text(low: Lowering, text: bytes, pointer: Reg, offset: int) -> None:
+    """Write a short constant string, NUL and all."""
+    for n, byte in enumerate(text + b"\0"):
+        low.b.store(pointer, offset + n, 1, byte)
+
+
+def either(
+    low: Lowering, condition: str, a: Reg | int, c: Reg | int, yes: Callable[[], None], no: Callable[[], None]
+) -> None:
+    """Write one thing where a CONDITION c, else the other."""
+    b = low.b
+    then, other, done = b.label("then"), b.label("else"), b.label("done")
+    b.br(condition, a, c, then, other)
+    b.start(then)
+    yes()
+    b.jmp(done)
+    b.start(other)
+    no()
+    b.jmp(done)
+    b.start(done)
+
+
+# ---- joining and cutting
+
+
+def _strjoin(low: Lowering, e: typed.Call, pointer: Reg, offset: int, size: int) -> None:
+    """string strjoin(string, string)"""
+    b = low.b
+    first, first_at, first_size = lower_text.address(low, e.args[0])
+    second, second_at, second_size = lower_text.address(low, e.args[1])
+    whole = low.scratch_at(low.scratch_temporary(first_size + second_size))
+    there = b.call("probe_read_kernel_str", whole, first_size, lower_expr.plus_reg(low, first, first_at))
+    end = b.emit("at", whole, b.emit("sub", there, 1), first_size - 1)
+    b.call("probe_read_kernel_str", end, second_size, lower_expr.plus_reg(low, second, second_at))
+    b.call("probe_read_kernel_str", lower_expr.plus_reg(low, pointer, offset), size, whole)
+
+
+def _substr(low: Lowering, e: typed.Call, pointer: Reg, offset: int, size: int) -> None:
+    """string substr(string, int start [, int count]): a negative start counts from the end, a negative
+    count leaves out as many characters at the end."""
+    b = low.b
+    text, room = own(low, e.args[0])
+    start = lower_expr.scalar(low, e.args[1])
+    count = lower_expr.scalar(low, e.args[2]) if len(e.args) > 2 else size
+    total = length(low, text, room)
+    first, end = b.reg(), b.reg()
+    b.set(first, "mov", start)
+    with When(b, "slt", first, 0):
+        b.set(first, "add", first, total)
+    b.set(end, "add", first, count)
+    with When(b, "slt", count, 0):
+        b.set(end, "add", total, count)
+    b.set(first, "mov", pick(b, "slt", first, 0, 0, first))
+    b.set(first, "mov", pick(b, "sgt", first, total, total, first))
+    b.set(end, "mov", pick(b, "slt", end, first, first, end))
+    part(low, number(low, text), first, b.emit("sub", end, first), pointer, offset, size)
+
+
+# ---- finding
+
+
+def _find_byte(size: int, last: bool) -> Callable[[Body], None]:
+    """Words: index, byte, where it was found.  Pointers: words, text."""
+
+    def write(body: Body) -> None:
+        i = body.get(0)
+        found = body.byte(body.pointer(1), i, size - 1)
+        with body.when("eq", found, body.get(1)):
+            body.put(2, i)
+            if not last:
+                body.stop()
+        with body.when("eq", found, 0):
+            body.stop()
+        body.put(0, body.b.emit("add", i, 1))
+
+    return write
+
+
+def _strchr(last: bool) -> StringRule:
+    def rule(low: Lowering, e: typed.Call, pointer: Reg, offset: int, size: int) -> None:
+        """string strchr(string, char), strrchr: what starts at the character"""
+        text, room = own(low, e.args[0])
+        byte = lower_expr.scalar(low, e.args[1])
+        state = words(low, 0, low.b.emit("and", byte, 0xFF), -1)
+        run(low, f"find_{'last' if last else 'first'}_{room}", room, _find_byte(room, last), (state, text))
+        _from(low, text, low.b.load(state, 16, 8), pointer, offset, size)
+
+    return rule
+
+
+def _from(low: Lowering, text: Reg, start: Reg, pointer: Reg, offset: int, size: int) -> None:
+    """The rest of a string from `start` on; "" where that is negative."""
+    base = number(low, text)
+    either(
+        low, "slt", start, 0,
+        lambda: low.b.store(pointer, offset, 1, 0),
+        lambda: part(low, base, start, size, pointer, offset, size),
+    )  # fmt: skip
+
+
+# Knuth, Morris, Pratt: `fail[k]`, a u32, is how long a start of the pattern the first k + 1 bytes of it end with.
+
+
+def fail_table(pattern: bytes) -> bytes:
+    """The table of a pattern known when the script is compiled; see _fail_step for the others."""
+    table, j = [0] * max(1, len(pattern)), 0
+    for i in range(1, len(pattern)):
+        while j and pattern[i] != pattern[j]:
+            j = table[j - 1]
+        j += pattern[i] == pattern[j]
+        table[i] = j
+    return struct.pack(f"={len(table)}I", *table)
+
+
+def _fail_at(body: Body, table: Reg, index: Reg, size: int) -> Reg:
+    """Address of an entry."""
+    return body.b.emit("at", table, body.b.emit("shl", index, 2), 4 * (size - 1))
+
+
+def _fail_step(size: int) -> Callable[[Body], None]:
+    """Words: i, from 1; j; length of the pattern.  Pointers: words, pattern, table."""
+
+    def write(body: Body) -> None:
+        b, pattern, table = body.b, body.pointer(1), body.pointer(2)
+        i, j = body.get(0), body.get(1)
+        with body.when("uge", i, body.get(2)):
+            body.stop()
+        same = b.emit("set", "eq", body.byte(pattern, i, size - 1), body.byte(pattern, j, size - 1))
+        with body.when("eq", same, 0):
+            with body.when("ne", j, 0):
+                body.put(1, b.load(_fail_at(body, table, b.emit("sub", j, 1), size), 0, 4))
+                body.again()
+        more = b.emit("add", j, same)
+        b.store(_fail_at(body, table, i, size), 0, 4, more)
+        body.put(1, more)
+        body.put(0, b.emit("add", i, 1))
+
+    return write
+
+
+def _search_step(size: int, pattern_size: int, last: bool) -> Callable[[Body], None]:
+    """Words: i; j; length of the pattern, not 0; greatest start allowed; where it was found.
+    Pointers: words, text, pattern, table."""
+
+    def write(body: Body) -> None:
+        b, table = body.b, body.pointer(3)
+        i, j = body.get(0), body.get(1)
+        byte = body.byte(body.pointer(1), i, size - 1)
+        with body.when("eq", byte, 0):
+            body.stop()
+        with body.when("ne", byte, body.byte(body.pointer(2), j, pattern_size - 1)):
+            with body.when("ne", j, 0):
+                body.put(1, b.load(_fail_at(body, table, b.emit("sub", j, 1), pattern_size), 0, 4))
+                body.again()
+            body.put(0, b.emit("add", i, 1))
+            body.again()
+        after = body.add(0, 1)
+        matched = body.add(1, 1)
+        with body.when("eq", matched, body.get(2)):
+            start = b.emit("sub", after, matched)
+            with body.when("sgt", start, body.get(3)):
+                body.stop()
+            body.put(4, start)
+            if not last:
+                body.stop()
+            body.put(1, b.load(_fail_at(body, table, b.emit("sub", matched, 1), pattern_size), 0, 4))
+
+    return write
+
+
+def _search(low: Lowering, e: typed.Call, last: bool, position: Reg | int | None) -> tuple[Reg, Reg]:
+    """Where args[1] starts in args[0], -1 for nowhere; and the text.  `position`: where the first may
+    start at the least, the last at the most."""
+    b = low.b
+    text, size = own(low, e.args[0])
+    known = e.args[1]
+    if isinstance(known, typed.Str):
+        data = known.value.split(b"\0", 1)[0][: low.options.strsize - 1]
+        pattern, pattern_size = low.constant_at(data + b"\0"), len(data) + 1
+        table, count = low.constant_at(fail_table(data + b"\0")), b.const(len(data))
+    else:
+        pattern, pattern_size = own(low, known)
+        count = length(low, pattern, pattern_size)
+        table = low.scratch_at(low.scratch_temporary(4 * pattern_size))
+        b.store(table, 0, 4, 0)
+        run(
+            low,
+            f"fail_{pattern_size}",
+            2 * pattern_size,
+            _fail_step(pattern_size),
+            (words(low, 1, 0, count), pattern, table),
+        )
+    total = length(low, text, size)
+    at = b.reg()
+    b.set(at, "mov", position if position is not None else total if last else 0)
+    b.set(at, "mov", pick(b, "slt", at, 0, 0, at))
+    result = b.reg()
+    search, done = b.label("search"), b.label("found")
+    b.set(result, "mov", pick(b, "sgt", at, total, total, at))
+    b.br("eq", count, 0, done, search)
+    b.start(search)
+    if last:
+        state = words(low, 0, 0, count, at, -1)
+    else:
+        state = words(low, pick(b, "sgt", at, total, total, at), 0, count, size, -1)
+    name = f"search_{'last' if last else 'first'}_{size}_{pattern_size}"
+    run(low, name, 2 * size, _search_step(size, pattern_size, last), (state, text, pattern, table))
+    b.set(result, "load", state, 32, 8)
+    b.jmp(done)
+    b.start(done)
+    return result, text
+
+
+def _strstr(low: Lowering, e: typed.Call, pointer: Reg, offset: int, size: int) -> None:
+    """string strstr(string, string): what starts with the second one"""
+    start, text = _search(low, e, False, None)
+    _from(low, text, start, pointer, offset, size)
+
+
+def _index(last: bool) -> Callable[[Lowering, typed.Call], int]:
+    def rule(low: Lowering, e: typed.Call) -> int:
+        """int index(string, string [, int start]), rindex"""
+        position = lower_expr.scalar(low, e.args[2]) if len(e.args) > 2 else None
+        return _search(low, e, last, position)[0]
+
+    return rule
+
+
+# ---- tokens
+
+
+def _mark(size: int) -> Callable[[Body], None]:
+    """table[b] = 1 for each byte of a string.  Words: index.  Pointers: words, string, table."""
+
+    def write(body: Body) -> None:
+        byte = body.byte(body.pointer(1), body.get(0), size - 1)
+        with body.when("eq", byte, 0):
+            body.stop()
+        body.set_byte(body.pointer(2), byte, 255, 1)
+        body.add(0, 1)
+
+    return write
+
+
+def _token(size: int) -> Callable[[Body], None]:
+    """Words: index, where the token started or -1.  Pointers: words, text, table of separators."""
+
+    def write(body: Body) -> None:
+        i, start = body.get(0), body.get(1)
+        byte = body.byte(body.pointer(1), i, size - 1)
+        with body.when("eq", byte, 0):
+            body.stop()
+        separator = body.byte(body.pointer(2), byte, 255)
+        with body.when("slt", start, 0):
+            with body.when("eq", separator, 0):
+                body.put(1, i)
+            body.put(0, body.b.emit("add", i, 1))
+            body.again()
+        with body.when("ne", separator, 0):
+            body.stop()
+        body.put(0, body.b.emit("add", i, 1))
+
+    return write
+
+
+def _strtok(low: Lowering, e: typed.Call, pointer: Reg, offset: int, size: int) -> None:
+    """string strtok(string or NULL, string separators): what is being taken apart is kept for the
+    firing of the probe, in all its clauses."""
+    b = low.b
+    limit = low.options.strsize
+    kept = low.this_buffers.get(" strtok")  # position, then the text; both cleared when the probe fires
+    if kept is None:
+        kept = low.this_buffers[" strtok"] = low.scratch_alloc(8 + limit)
+        low.this_buffers[" strtok text"] = kept + 8
+    position, text = low.scratch_at(kept), low.scratch_at(kept + 8)
+    if not isinstance(e.args[0], typed.Const):
+        copy, copy_size = own(low, e.args[0])
+        b.call("probe_read_kernel_str", text, min(limit, copy_size), copy)
+        b.store(position, 0, 8, 0)
+    separators = e.args[1]
+    if isinstance(separators, typed.Str):
+        table = low.constant_at(bytes([n in separators.value and n > 0 for n in range(256)]))
+    else:
+        marks, marks_size = own(low, separators)
+        table = low.scratch_at(low.scratch_temporary(256))
+        lower_text.zero(low, table, 0, 256)
+        run(low, f"mark_{marks_size}", marks_size, _mark(marks_size), (words(low, 0), marks, table))
+    state = words(low, b.load(position, 0, 8), -1)
+    run(low, f"token_{limit}", limit, _token(limit), (state, text, table))
+    end, start = b.load(state, 0, 8), b.load(state, 8, 8)
+    after = b.load(b.emit("at", text, end, limit - 1), 0, 1)
+    b.store(position, 0, 8, pick(b, "ne", after, 0, b.emit("add", end, 1), end))
+    base = number(low, text)
+    either(
+        low, "slt", start, 0,
+        lambda: b.store(pointer, offset, 1, 0),
+        lambda: part(low, base, start, b.emit("sub", end, start), pointer, offset, size),
+    )  # fmt: skip
+
+
+# ---- case
+
+
+def _fold(first: int, size: int) -> Callable[[Body], None]:
+    """Letters from `first` on to the other case.  Words: index.  Pointers: words, text."""
+
+    def write(body: Body) -> None:
+        i = body.get(0)
+        at = body.b.emit("at", body.pointer(1), i, size - 1)
+        byte = body.b.load(at, 0, 1)
+        with body.when("eq", byte, 0):
+            body.stop()
+        letter = body.b.emit("set", "ult", body.b.emit("sub", byte, first), 26)
+        body.b.store(at, 0, 1, body.b.emit("xor", byte, body.b.emit("shl", letter, 5)))
+        body.put(0, body.b.emit("add", i, 1))
+
+    return write
+
+
+def _case(first: str) -> StringRule:
+    def rule(low: Lowering, e: typed.Call, pointer: Reg, offset: int, size: int) -> None:
+        """string tolower(string), toupper: ASCII letters"""
+        text, room = own(low, e.args[0])
+        run(low, f"fold_{first}_{room}", room, _fold(ord(first), room), (words(low, 0), text))
+        low.b.call("probe_read_kernel_str", lower_expr.plus_reg(low, pointer, offset), min(size, room), text)
+
+    return rule
+
+
+# ---- paths
+
+
+def _components(size: int) -> Callable[[Body], None]:
+    """Words: index, start and end of the last component, end of the one before, whether in one.
+    Pointers: words, text."""
+
+    def write(body: Body) -> None:
+        i = body.get(0)
+        byte = body.byte(body.pointer(1), i, size - 1)
+        with body.when("eq", byte, 0):
+            body.stop()
+        after = body.b.emit("add", i, 1)
+        body.put(0, after)
+        with body.when("eq", byte, SLASH):
+            body.put(4, 0)
+            body.again()
+        with body.when("eq", body.get(4), 0):
+            body.put(3, body.get(2))
+            body.put(1, i)
+            body.put(4, 1)
+        body.put(2, after)
+
+    return write
+
+
+def _basename(low: Lowering, e: typed.Call, pointer: Reg, offset: int, size: int) -> None:
+    """string basename(string), as basename(3)"""
+    _component(low, e, 8, 16, pointer, offset, size)
+
+
+def _dirname(low: Lowering, e: typed.Call, pointer: Reg, offset: int, size: int) -> None:
+    """string dirname(string), as dirname(3)"""
+    _component(low, e, -1, 24, pointer, offset, size)
+
+
+def _component(low: Lowering, e: typed.Call, start: int, end: int, pointer: Reg, offset: int, size: int) -> None:
+    """The text between two of the words of _components (start -1: from the beginning); where there is
+    none "/" or "."."""
+    b = low.b
+    text, room = own(low, e.args[0])
+    state = words(low, 0, 0, 0, 0, 0)
+    run(low, f"components_{room}", room, _components(room), (state, text))
+    base = number(low, text)
+    first = b.load(state, start, 8) if start >= 0 else b.const(0)
+    last = b.load(state, end, 8)
+    absolute = b.emit("set", "eq", b.load(text, 0, 1), SLASH)
+
+    def none() -> None:
+        b.store(pointer, offset, 1, pick(b, "ne", absolute, 0, SLASH, DOT))
+        b.store(pointer, offset + 1, 1, 0)
+
+    either(
+        low, "eq", last, 0, none,
+        lambda: part(low, base, first, b.emit("sub", last, first), pointer, offset, size),
+    )  # fmt: skip
+
+
+def _clean(size: int) -> Callable[[Body], None]:
+    """Words: index, length of the result, where its last component starts, whether a component is
+    being taken off it.  Pointers: words, text, result."""
+
+    def write(body: Body) -> None:
+        b, text, out = body.b, body.pointer(1), body.pointer(2)
+        most = size - 1
+        i, n, start = body.get(0), body.get(1), body.get(2)
+        root = b.emit("set", "eq", b.load(text, 0, 1), SLASH)
+        with body.when("ne", body.get(3), 0):
+            with body.when("ugt", n, root):
+                with body.when("ne", body.byte(out, b.emit("sub", n, 1), most), SLASH):
+                    body.put(1, b.emit("sub", n, 1))
+                    body.again()
+            body.put(2, n)
+            body.put(3, 0)
+            body.again()
+        byte = body.byte(text, i, most)
+        end = b.emit("or", b.emit("set", "eq", byte, 0), b.emit("set", "eq", byte, SLASH))
+        with body.when("eq", end, 0):
+            body.append(out, 1, most, byte)
+            body.put(0, b.emit("add", i, 1))
+            body.again()
+        long = b.emit("sub", n, start)
+        first, second = body.byte(out, start, most), body.byte(out, b.emit("add", start, 1), most)
+        dots = b.emit("set", "eq", first, DOT)
+        with body.when("eq", b.emit("and", dots, b.emit("set", "eq", long, 1)), 1):
+            body.put(1, start)
+            body.put(2, start)
+            body.again()
+        two = b.emit("and", b.emit("set", "eq", second, DOT), b.emit("set", "eq", long, 2))
+        with body.when("eq", b.emit("and", dots, two), 1):
+            # "..": off with the component before, where there is one that is not itself ".." kept
+            with body.when("eq", start, root):
+                with body.when("ne", root, 0):
+                    body.put(1, start)
+                    body.again()
+            with body.when("ugt", start, root):
+                kept = b.emit("set", "eq", body.byte(out, b.emit("sub", start, 2), most), DOT)
+                third = body.byte(out, b.emit("sub", start, 3), most)
+                kept = b.emit("and", kept, b.emit("set", "eq", third, DOT))
+                kept = b.emit("and", kept, b.emit("set", "uge", start, 3))
+                fourth = body.byte(out, b.emit("sub", start, 4), most)
+                alone = b.emit("or", b.emit("set", "eq", start, 3), b.emit("set", "eq", fourth, SLASH))
+                with body.when("eq", b.emit("and", kept, alone), 0):
+                    body.put(1, b.emit("sub", start, 1))
+                    body.put(3, 1)
+                    body.again()
+        with body.when("eq", byte, 0):
+            body.stop()
+        body.put(0, b.emit("add", i, 1))
+        empty = b.emit("and", b.emit("set", "eq", long, 0), b.emit("set", "ne", i, 0))
+        with body.when("ne", empty, 0):
+            body.again()
+        body.append(out, 1, most, SLASH)
+        body.put(2, b.emit("add", n, 1))
+
+    return write
+
+
+def _cleanpath(low: Lowering, e: typed.Call, pointer: Reg, offset: int, size: int) -> None:
+    """string cleanpath(string): without "//", "/./" and "/../"; symbolic links are not looked at"""
+    b = low.b
+    text, room = own(low, e.args[0])
+    result = low.scratch_at(low.scratch_temporary(room))
+    state = words(low, 0, 0, 0, 0)
+    run(low, f"clean_{room}", 3 * room, _clean(room), (state, text, result))
+    end = b.reg()
+    b.set(end, "load", state, 8, 8)
+    with When(b, "ugt", end, 1):
+        last = b.load(b.emit("at", result, b.emit("sub", end, 1), room - 1), 0, 1)
+        with When(b, "eq", last, SLASH):
+            b.set(end, "sub", end, 1)
+    given = b.load(text, 0, 1)
+    with When(b, "eq", end, 0):
+        with When(b, "ne", given, 0):  # nothing is left of "a/.."
+            b.store(result, 0, 1, DOT)
+            b.set(end, "mov", 1)
+    b.store(b.emit("at", result, end, room - 1), 0, 1, 0)
+    b.call("probe_read_kernel_str", lower_expr.plus_reg(low, pointer, offset), min(size, room), result)
+
+
+# ---- numbers
+
+
+def _base(low: Lowering, e: typed.Call) -> Reg | int:
+    """The base of a number: 10, or the second argument, 2 to 36."""
+    if len(e.args) < 2:
+        return 10
+    base = lower_expr.scalar(low, e.args[1])
+    if isinstance(base, Reg) or not 2 <= base <= 36:
+        low.fault_if("ugt", low.b.emit("sub", base, 2), 34, ILLOP)
+    return base
+
+
+_DIGITS = 68  # room for 64 of them, "-0x" and the NUL
+
+
+def _digit(body: Body) -> None:
+    """Words: number, where its digits start, base.  Pointers: words, result."""
+    b = body.b
+    value, base = body.get(0), body.get(2)
+    with body.when("eq", base, 0):
+        body.stop()  # never so, but the kernel's arithmetic is asked to divide by it
+    digit, rest = b.emit("umod", value, base), b.emit("udiv", value, base)
+    at = body.add(1, -1)
+    body.set_byte(body.pointer(1), at, _DIGITS - 1, b.emit("add", digit, body.pick("ult", digit, 10, 48, 87)))
+    body.put(0, rest)
+    with body.when("eq", rest, 0):
+        body.stop()
+
+
+def _lltostr(low: Lowering, e: typed.Call, pointer: Reg, offset: int, size: int) -> None:
+    """string lltostr(int64_t [, int base]); "0x" before base 16, "0" before base 8"""
+    b = low.b
+    value, base = lower_expr.scalar(low, e.args[0]), _base(low, e)
+    negative = b.emit("set", "slt", value, 0)
+    magnitude = pick(b, "ne", negative, 0, b.emit("neg", value), value)
+    result = low.scratch_at(low.scratch_temporary(_DIGITS))
+    b.store(result, _DIGITS - 1, 1, 0)
+    state = words(low, magnitude, _DIGITS - 1, base)
+    run(low, "digits", 64, _digit, (state, result))
+    at = b.reg()
+    b.set(at, "load", state, 8, 8)
+
+    def before(byte: int) -> None:
+        b.set(at, "sub", at, 1)
+        b.store(b.emit("at", result, at, _DIGITS - 1), 0, 1, byte)
+
+    with When(b, "eq", base, 16):
+        before(ord("x"))
+    with When(b, "eq", b.emit("and", base, -25), 0):  # 8, 16 (or 24)
+        with When(b, "ne", base, 24):
+            before(ord("0"))
+    with When(b, "ne", negative, 0):
+        before(MINUS)
+    part(low, number(low, result), at, _DIGITS, pointer, offset, size)
+
+
+def _parse(size: int) -> Callable[[Body], None]:
+    """Words: index, value, whether negative, phase (0 spaces, 1 perhaps 0x, 2 digits), base.
+    Pointers: words, text."""
+
+    def write(body: Body) -> None:
+        b, text = body.b, body.pointer(1)
+        i, phase, base = body.get(0), body.get(3), body.get(4)
+        byte = body.byte(text, i, size - 1)
+        body.put(0, b.emit("add", i, 1))
+        with body.when("eq", phase, 0):
+            control = b.emit("set", "ult", b.emit("sub", byte, 9), 5)  # \t \n \v \f \r
+            with body.when("ne", b.emit("or", control, b.emit("set", "eq", byte, 32)), 0):
+                body.again()
+            body.put(3, 1)
+            minus = b.emit("set", "eq", byte, MINUS)
+            body.put(2, minus)
+            with body.when("ne", b.emit("or", minus, b.emit("set", "eq", byte, ord("+"))), 0):
+                body.again()
+        with body.when("ne", body.get(3), 2):
+            body.put(3, 2)
+            prefix = b.emit("and", b.emit("set", "eq", byte, ord("0")), b.emit("set", "eq", base, 16))
+            with body.when("ne", prefix, 0):
+                following = body.byte(text, b.emit("add", i, 1), size - 1)
+                with body.when("eq", b.emit("or", following, 32), ord("x")):
+                    body.put(0, b.emit("add", i, 2))
+                    body.again()
+        digit = b.emit("sub", byte, ord("0"))
+        letter = b.emit("sub", b.emit("or", byte, 32), ord("a"))
+        other = body.pick("ult", letter, 26, b.emit("add", letter, 10), 99)
+        value = body.pick("ult", digit, 10, digit, other)
+        with body.when("uge", value, base):
+            body.stop()
+        body.put(1, b.emit("add", b.emit("mul", body.get(1), base), value))
+
+    return write
+
+
+def _strtoll(low: Lowering, e: typed.Call) -> int:
+    """int64_t strtoll(string [, int base])"""
+    b = low.b
+    text, size = own(low, e.args[0])
+    state = words(low, 0, 0, 0, 0, _base(low, e))
+    run(low, f"number_{size}", size, _parse(size), (state, text))
+    value = b.load(state, 8, 8)
+    return pick(b, "ne", b.load(state, 16, 8), 0, b.emit("neg", value), value)
+
+
+STRINGS: dict[str, StringRule] = {
+    "basename": _basename,
+    "cleanpath": _cleanpath,
+    "dirname": _dirname,
+    "lltostr": _lltostr,
+    "strchr": _strchr(False),
+    "strjoin": _strjoin,
+    "strrchr": _strchr(True),
+    "strstr": _strstr,
+    "strtok": _strtok,
+    "substr": _substr,
+    "tolower": _case("A"),
+    "toupper": _case("a"),
+}
+
+SCALARS: dict[str, Callable[[Lowering, typed.Call], int]] = {
+    "index": _index(False),
+    "rindex": _index(True),
+    "strtoll": _strtoll,
+}
