@@ -8,7 +8,7 @@ within its room.  Bytes after the NUL are whatever was there: a key's are zeroed
 
 from __future__ import annotations
 
-from dsight.ir import lower_call, lower_expr, lower_stack, lower_var
+from dsight.ir import lower_call, lower_expr, lower_object, lower_stack, lower_var
 from dsight.ir.ops import MapRef, Reg
 from dsight.ir.storage import NAME_SIZE, PART_NUMBERS, Storage, round8, string_size, tracemem_size
 from dsight.lang import typed
@@ -94,6 +94,10 @@ def string_to(low: Lowering, e: typed.TExpr, pointer: Reg, offset: int, size: in
         string_to(low, e.place if isinstance(e, typed.Assign) else e.operand, pointer, offset, size)
     elif isinstance(e, (typed.Var, typed.Assoc)):
         _variable_to(low, e, pointer, offset, size)
+    elif isinstance(e, typed.Mem):  # a member of a struct
+        base, at, _ = lower_object.place(low, e)
+        source = lower_expr.plus(low, base, at)
+        _read_string(low, "probe_read_kernel_str", pointer, offset, min(size, e.type.size), source)
     elif isinstance(e, typed.Call):
         lower_call.string_to(low, e, pointer, offset, size)
     else:
@@ -267,6 +271,13 @@ def assign(low: Lowering, e: typed.Assign) -> None:
     """Assign a string (or an Inet); 0 gives the storage back."""
     b = low.b
     target = e.place
+    if isinstance(target, typed.Mem):  # a member of a struct
+        pointer, offset = lower_object.writable_place(low, target)
+        if isinstance(e.value, typed.Const):
+            b.store(pointer, offset, 1, 0)
+        else:
+            string_to(low, e.value, pointer, offset, target.type.size)
+        return
     if e.op or not isinstance(target, (typed.Var, typed.Assoc)):
         raise low.unsupported("this assignment to a string", e.span)
     var = target.var

@@ -80,7 +80,7 @@ def known(cx: Scope, e: ast.Ident) -> TExpr | None:
     if var is not None:
         if var.keys is not None:
             raise fail("D_ARR_BADREF", f'"{name}" is an associative array: which element?', span, f"write {name}[key]")
-        return as_object(Var(var.type, span, var))
+        return shown(cx, Var(var.type, span, var))
     item = cx.inlines.get(name)
     if item is not None:
         return _inline(cx, item, span)
@@ -168,11 +168,15 @@ def scoped(cx: Scope, e: ast.Expr) -> TExpr:
             "D_ARR_BADREF", f'"{e.scope}->{e.name}" is an associative array: which element?', e.span,
             f"write {e.scope}->{e.name}[key]",
         )  # fmt: skip
-    return as_object(Var(var.type, e.span, var))
+    return shown(cx, Var(var.type, e.span, var))
 
 
-def as_object(e: Var | Assoc) -> TExpr:
-    """A variable; one that is a struct, union or array as the place in memory it is."""
+def shown(cx: Scope, e: Var | Assoc) -> TExpr:
+    """A variable.  One that is a struct, union or array is a place in memory; one that was assigned a
+    translated pointer is that."""
+    translated = cx.translated.get(e.var) if cx.translated else None
+    if translated is not None:
+        return translated.replace(span=e.span, input=e)
     if isinstance(unqualified(e.type), (Struct, Array)):
         return Mem(e.type, e.span, AddrOf(Pointer(e.type), e.span, e), 0)
     return e
@@ -587,12 +591,14 @@ def _assoc(cx: Scope, var: Variable, e: ast.Index) -> TExpr:
     for n, (want, given) in enumerate(zip(var.keys, e.keys)):
         key = key_value(cx, given)
         keys.append(key_as(key, want, given.span, f'key {n + 1} of "{var.name}"'))
-    return as_object(Assoc(var.type, e.span, var, tuple(keys)))
+    return shown(cx, Assoc(var.type, e.span, var, tuple(keys)))
 
 
 def key_value(cx: Scope, e: ast.Expr) -> TExpr:
     """A value in a tuple: an integer, a pointer or a string."""
-    key = check_xlate.native(decay(cx.expr(e)))
+    found = cx.expr(e)
+    chars = isinstance(found, Mem) and isinstance(unqualified(found.type), Array) and is_stringlike(found.type)
+    key = to_string(found) if chars else check_xlate.native(decay(found))
     if not (is_int(key.type) or is_ptr(key.type) or is_string(key.type)):
         raise fail("D_KEY_TYPE", f'a key is an integer, a pointer or a string; this is "{key.type}"', e.span)
     computable(key, "D_KEY_TYPE", "a key")

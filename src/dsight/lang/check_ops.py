@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dsight.errors import CompileError, fail
-from dsight.lang import ast, check_access, constants, declare
+from dsight.lang import ast, check_access, check_xlate, constants, declare
 from dsight.lang.builtins import AGGREGATING, ARRAYS, TRANSLATED_VARIABLES, VARIABLES
 from dsight.lang.check_convert import (
     computable,
@@ -12,6 +12,7 @@ from dsight.lang.check_convert import (
     fold,
     is_int,
     is_ptr,
+    is_pure,
     is_string,
     is_zero,
     joined_string,
@@ -26,7 +27,7 @@ from dsight.lang.check_convert import (
     wrap,
 )
 from dsight.lang.check_xlate import native
-from dsight.lang.scope import Scope, unsupported
+from dsight.lang.scope import Scope, Translated, unsupported
 from dsight.lang.typed import (
     Assign,
     Assoc,
@@ -35,8 +36,10 @@ from dsight.lang.typed import (
     Cond,
     Const,
     IncDec,
+    Let,
     Mem,
     StrCompare,
+    Temp,
     TExpr,
     Unary,
     Var,
@@ -287,7 +290,7 @@ def place(cx: Scope, e: ast.Expr, t: Type, op: str) -> TExpr:
             var = _define(cx, e.scope, e.name, t, None, e.span)
         elif var.keys is not None:
             raise fail("D_ARR_BADREF", f'"{e.span.text}" is an associative array: which element?', e.span)
-        found = Var(var.type, e.span, var)
+        found = check_access.shown(cx, Var(var.type, e.span, var))
     elif isinstance(e, ast.Index):
         found = check_access.element(cx, e) or _element(cx, e, t)
     elif isinstance(e, ast.AggRef):
@@ -297,6 +300,8 @@ def place(cx: Scope, e: ast.Expr, t: Type, op: str) -> TExpr:
         )  # fmt: skip
     else:
         found = cx.expr(e)
+    if isinstance(found, Translated) and isinstance(found.input, (Var, Assoc)) and found.input.var in cx.translated:
+        return found.input
     if isinstance(found, Mem):
         if isinstance(unqualified(found.type), Array):
             raise fail("D_OP_LVAL", "an array cannot be assigned as a whole", e.span, "assign its elements, or bcopy()")
@@ -366,14 +371,70 @@ def _define(cx: Scope, scope: str, name: str, t: Type, keys: tuple[Type, ...] | 
 
 def assign(cx: Scope, e: ast.Expr) -> TExpr:
     assert isinstance(e, ast.Assign)
-    value = operand(cx, e.value)
+    raw = decay(cx.expr(e.value))
+    if isinstance(raw, Translated) and not e.op:
+        return _assign_translated(cx, e, raw)
+    value = native(raw)
     if isinstance(unqualified(value.type), Void):
         raise fail("D_OP_INCOMPAT", f"{e.value.span.text} has no value", e.value.span)
     if e.op:
         return _assign_op(cx, e, value)
     target = place(cx, e.target, value.type, "=")
     t = target.type
+    if isinstance(target, (Var, Assoc)) and target.var in cx.translated and not is_zero(value):
+        raise fail(
+            "D_OP_INCOMPAT", f'"{e.target.span.text}" is a translated "{cx.translated[target.var].type}"', e.span
+        )
     return Assign(t, e.span, "", target, assigned(t, value, e))
+
+
+def _assign_translated(cx: Scope, e: ast.Assign, value: Translated) -> TExpr:
+    """A translated pointer: the variable keeps what is translated, and shows it translated.  A translated
+    struct: each member the translator gives is assigned."""
+    if is_ptr(value.type):
+        before = set(cx.variables)
+        given = native(value)
+        target = place(cx, e.target, given.type, "=")
+        if isinstance(target, (Var, Assoc)):
+            var = target.var
+            if (var.scope, var.name) not in before:
+                cx.translated[var] = value
+            known = cx.translated.get(var)
+            if known is not None and known.translator is value.translator:
+                return Assign(target.type, e.span, "", target, convert(given, target.type))
+        raise fail(
+            "D_OP_INCOMPAT", f'"{e.target.span.text}" cannot keep a translated "{value.type}"', e.span,
+            "a variable keeps one from its first assignment on; others keep its members",
+        )  # fmt: skip
+    target = place(cx, e.target, value.type, "=")
+    if not isinstance(target, Mem) or unqualified(target.type) is not value.translator.output:
+        raise _incompatible("=", target, value, e.span)
+    if not is_pure(target.base):
+        raise unsupported("a translated struct assigned to this place is", e.target.span, "assign it to a variable")
+    if is_pure(value.input):
+        return _members(cx, target, value, e.span)
+    at = cx.temp()
+    stand_in = value.replace(input=Temp(value.input.type, value.span, at))
+    body = _members(cx, target, stand_in, e.span)
+    return Let(body.type, e.span, at, decay(value.input), body)
+
+
+def _members(cx: Scope, target: Mem, value: Translated, span: Span) -> TExpr:
+    """Assign each member of a translated struct; the value is the target."""
+    whole: TExpr = target
+    for rule in reversed(value.translator.members):
+        m = value.translator.output.member(rule.name)
+        assert m is not None
+        made = check_xlate.member(cx, value, rule.name, span)
+        offset = target.offset + (0 if m.bits else m.bit_offset // 8)
+        slot = Mem(m.type, span, target.base, offset, m.bit_offset if m.bits else 0, m.bits)
+        one: TExpr
+        if isinstance(made, Translated):
+            one = _members(cx, slot, made, span)
+        else:
+            one = Assign(m.type, span, "", slot, made)
+        whole = Comma(target.type, span, one, whole)
+    return whole
 
 
 def assigned(t: Type, value: TExpr, e: ast.Assign) -> TExpr:

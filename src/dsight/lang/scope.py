@@ -63,6 +63,7 @@ class Scope:
         self.inlines: dict[str, ast.Inline] = {}
         self.translators: list[Translator] = []
         self.variables: dict[tuple[str, str], Variable] = {}
+        self.translated: dict[Variable, Translated] = {}  # those that keep what a translator takes; what they show
         self.aggs: dict[str, Aggregation] = {}
         self.widened: set[int] = set()  # aggregations whose keys grew after their first use
         self.clause: Clause | None = None
