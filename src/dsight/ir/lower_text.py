@@ -289,9 +289,8 @@ def assign(low: Lowering, e: typed.Assign) -> None:
         b.call("map_delete_elem", MapRef(Storage.map_name(var)), lower_var.variable_key(low, var, keys))
         return
     size = _var_size(low, var)
-    if in_map:
-        offset = low.scratch_temporary(size)
-        pointer = low.scratch
+    if in_map or not _at_once(e.value):
+        pointer, offset = low.scratch, low.scratch_temporary(size)
     else:
         pointer, offset = _own_memory(low, var), 0
     if nothing:
@@ -302,10 +301,24 @@ def assign(low: Lowering, e: typed.Assign) -> None:
         pass  # itself
     else:
         string_to(low, e.value, pointer, offset, size)
+    if not in_map and pointer is low.scratch:
+        if inet:
+            b.emit("copy", _own_memory(low, var), 0, pointer, offset, size)
+        else:
+            _copy(low, _own_memory(low, var), 0, size, lower_expr.plus_reg(low, pointer, offset), size)
     if in_map:
         keys = target.keys if isinstance(target, typed.Assoc) else ()
         key = lower_var.variable_key(low, var, keys)
         lower_var.update(low, Storage.map_name(var), key, lower_expr.plus_reg(low, pointer, offset))
+
+
+def _at_once(e: typed.TExpr) -> bool:
+    """Whether a variable may be written while its new value is worked out: that cannot fault
+    halfway, which leaves a variable as it was, nor does it read the variable's old value."""
+    if isinstance(e, (typed.Convert, typed.Cond)):
+        parts = (e.operand,) if isinstance(e, typed.Convert) else (e.then, e.other)
+        return all(_at_once(part) for part in parts)
+    return isinstance(e, (typed.Const, typed.Str, typed.Builtin, typed.Var, typed.Assoc))
 
 
 # ---- comparison
