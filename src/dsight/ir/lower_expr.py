@@ -307,19 +307,22 @@ def load_kernel(low: Lowering, base: int, offset: int, size: int, origin: Origin
 def _bit_field(low: Lowering, e: typed.Mem, base: int, offset: int, origin: Origin | None) -> int:
     """Little-endian bit-fields: bit 0 is the lowest of the first byte (System V ABI)."""
     b = low.b
-    offset += e.bit // 8
-    bit = e.bit % 8
-    size = bit_field_size(low, e)
-    value = b.emit("shl", load_kernel(low, base, offset, size, origin), 64 - bit - e.bits)
+    byte, size, bit = bit_field(low, e)
+    value = b.emit("shl", load_kernel(low, base, offset + byte, size, origin), 64 - bit - e.bits)
     return b.emit("sar" if int_signed(e.type) else "shr", value, 64 - e.bits)
 
 
-def bit_field_size(low: Lowering, e: typed.Mem) -> int:
-    """How many bytes to load for a bit-field, from the byte of its first bit."""
-    size = next(n for n in (1, 2, 4, 8, 16) if n * 8 >= e.bit % 8 + e.bits)
-    if size == 16:
-        raise low.unsupported("a bit-field that spans more than 8 bytes", e.span)
-    return size
+def bit_field(low: Lowering, e: typed.Mem) -> tuple[int, int, int]:
+    """Where a bit-field's bits are: in `size` bytes from `byte` on, from their bit `bit` on.  Those are its
+    aligned unit, which lies in its struct, unless the struct is packed."""
+    size = int_size(e.type)
+    bit = e.bit % (8 * size)
+    if bit + e.bits > 8 * size:
+        bit = e.bit % 8
+        size = next(n for n in (1, 2, 4, 8, 16) if n * 8 >= bit + e.bits)
+        if size == 16:
+            raise low.unsupported("a bit-field that spans more than 8 bytes", e.span)
+    return (e.bit - bit) // 8, size, bit
 
 
 def _addr_of(low: Lowering, e: typed.AddrOf) -> int:

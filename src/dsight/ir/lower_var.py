@@ -185,11 +185,12 @@ def _store_mem(
 ) -> None:
     """Store in a member of what lies `offset` bytes behind a pointer (lower_expr.place)."""
     b = low.b
-    offset += target.offset + target.bit // 8
+    offset += target.offset
     size = int_size(target.type)
-    bit = target.bit % 8
+    bit = 0
     if target.bits:
-        size = lower_expr.bit_field_size(low, target)
+        byte, size, bit = lower_expr.bit_field(low, target)
+        offset += byte
     if origin is not None and origin.holds(offset, size):
         pointer, at = origin.reach(low, offset)
     else:
