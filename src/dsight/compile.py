@@ -32,12 +32,21 @@ _KINDS = {"tracepoint": "tracepoint", "raw_tp": "raw_tp", "tp_btf": "tp_btf", "s
 
 
 class Program(Value):
-    """One program: how it is attached, and itself at each stage."""
+    """One program: how it is attached, and itself at each stage; and the parts it was too long for."""
 
     plan: AttachPlan
     unit: Unit
     function: Function
     spec: ProgramSpec
+    parts: tuple[tuple[Function, ProgramSpec], ...] = ()  # what tail calls go on with, from number 1 on
+
+    @property
+    def functions(self) -> list[Function]:
+        return [self.function, *[function for function, _ in self.parts]]
+
+    @property
+    def specs(self) -> list[ProgramSpec]:
+        return [self.spec, *[spec for _, spec in self.parts]]
 
 
 class Compiled(Value):
@@ -73,8 +82,9 @@ def compile_script(script: typed.Script, registry: Registry, options: Options) -
     errors = tuple(c for c in script.clauses if any(p.name == "ERROR" and p.provider == "dtrace" for p in c.probes))
     programs = []
     for plan, unit in plan_units(script, registry):
-        function = optimise(lower(unit, storage, errors))
-        programs.append(Program(plan, unit, function, compile_function(function, unit.kind, unit.attach)))
+        functions = [optimise(f) for f in lower(unit, storage, errors)]
+        made = [(f, compile_function(f, unit.kind, unit.attach)) for f in functions]
+        programs.append(Program(plan, unit, *made[0], tuple(made[1:])))
     return Compiled(
         script,
         tuple(programs),

@@ -19,6 +19,7 @@ import time
 from dsight.compile import Compiled, Program
 from dsight.consumer.speculate import Speculations
 from dsight.errors import KernelError
+from dsight.ir.lower import parts_map
 from dsight.ir.storage import (
     ACTIVE,
     AGG_DROPS,
@@ -80,6 +81,7 @@ class Session:
             self._records = Speculations(compiled.layouts, lambda view: sink.records(view)).records
         self._maps: dict[str, maps.Map] = {}
         self._programs: list[tuple[Program, programs.Program]] = []
+        self._parts: list[programs.Program] = []
         self._links: list[links.Link] = []
         self._ring: RingBuffer | None = None
         self._globals: memoryview | None = None
@@ -128,6 +130,9 @@ class Session:
         for _, loaded in self._programs:
             loaded.close()
         self._programs.clear()
+        for part in self._parts:
+            part.close()
+        self._parts.clear()
         if self._ring is not None:
             self._ring.close()
             self._ring = None
@@ -219,6 +224,10 @@ class Session:
                 names = b"".join(p.encode()[: NAME_SIZE - 1].ljust(NAME_SIZE, b"\0") for p in parts)
                 self._maps["probe_names"].update(probe.id.to_bytes(4, "little"), names)
         for program in self.compiled.programs:
+            for number, (_, part_spec) in enumerate(program.parts, 1):
+                part = programs.load(part_spec, self._maps, self._registry.btf)
+                self._parts.append(part)
+                self._maps[parts_map(program.unit)].update(number.to_bytes(4, "little"), part.fd.to_bytes(4, "little"))
             self._programs.append((program, programs.load(program.spec, self._maps, self._registry.btf)))
 
     def _run(self, name: str) -> None:

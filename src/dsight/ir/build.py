@@ -39,6 +39,7 @@ class Builder:
     def __init__(self, name: str) -> None:
         self.name = name
         self.span: Span | None = None
+        self.written = 0  # instructions so far
         self._regs = 0
         self._slots: dict[str, int] = {}
         self._taken: dict[str, int] = {}  # label or slot name: how often it was asked for
@@ -100,6 +101,7 @@ class Builder:
         if self._current is None:
             self._current = []  # unreachable: in no block, never seen again
         self._current.append(instr)
+        self.written += 1
         if instr.op in TERMINATORS:
             self._current = None
 

@@ -251,6 +251,7 @@ class Machine:
     task            address of the current task_struct (a region added with `add_memory`)
     user_regs       likewise of the user's struct pt_regs
     kernel_stack, user_stack    return addresses, innermost first
+    parts           what tail_call goes on with: (map, index) to function
     signals         what send_signal was called with, in order
     """
 
@@ -272,6 +273,7 @@ class Machine:
         self.kernel_stack: tuple[int, ...] = ()
         self.user_stack: tuple[int, ...] = ()
         self.signals: list[int] = []
+        self.parts: dict[tuple[str, int], Function] = {}
 
     def add_memory(self, kind: str, data: bytes, at: int | None = None) -> int:
         """Kernel, trusted or user memory (see Region); returns its address."""
@@ -297,8 +299,19 @@ class Machine:
 
 
 def run(function: Function, machine: Machine) -> int:
-    """Runs a verified function; what it returned, unsigned."""
-    return _Run(function, machine).run()
+    """Runs a verified function; what it, or the last one a tail call went on with, returned, unsigned."""
+    while True:
+        try:
+            return _Run(function, machine).run()
+        except _TailCall as call:
+            function = call.function
+
+
+class _TailCall(Exception):
+    """The function ends, and this one begins."""
+
+    def __init__(self, function: Function) -> None:
+        self.function = function
 
 
 class _Run:
@@ -468,6 +481,17 @@ class _Run:
 
     def h_map_delete_elem(self, map_: Operand, key: Operand) -> int:
         return self.map(map_).delete(self.memory.read(self.value(key), self.map(map_).key_size))
+
+    def h_tail_call(self, ctx: Operand, map_: Operand, index: Operand) -> int:
+        if self.value(ctx) != self.machine.ctx.base:
+            raise IRError("the argument is not the context")
+        if self.is_body:
+            raise IRError("a loop's body makes no tail calls")
+        part = self.machine.parts.get((self.map(map_).name, self.value(index)))
+        if part is None:
+            return -errno.ENOENT
+        self.check_records()
+        raise _TailCall(part)
 
     def h_map_push_elem(self, map_: Operand, value: Operand, flags: Operand) -> int:
         if self.value(flags):

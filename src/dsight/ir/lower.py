@@ -8,6 +8,10 @@ A program's shape:
     fault N     discard the record, leave a fault record, run the ERROR clauses
     out         return 0
 
+A unit with many clauses becomes several functions, its *parts*: at the end of each a tail call goes
+on with the next, in the same firing, on the same CPU.  What clause-local variables hold is handed
+on in the unit's scratch memory.
+
 A fault ends its clause; the next one goes on.  A string is memory, never a
 register: see lower_text.  What is not supported yet raises CompileError here.
 """
@@ -32,20 +36,29 @@ if TYPE_CHECKING:
 SCRATCH_LIMIT = 4 << 20  # bytes, for each CPU and program
 
 
+# How many IR instructions a part has before the next one begins: jumps reach 32767 BPF instructions, and the
+# verifier's work grows faster than a program does.  The kernel follows 33 tail calls (MAX_TAIL_CALL_CNT), so the
+# later parts of a very long unit are larger.
+PART, LATE_PART, EARLY_PARTS = 3000, 12000, 16
+
+
 class Lowering:
-    """The state of lowering one unit.
+    """The state of lowering one unit, or one part of it.
 
     `known` holds what has been worked out on every path to here: built-in values
     and variables by key.  Branches start from a copy and their findings are
     dropped at the join (`fork`, `join`).
     """
 
-    def __init__(self, unit: Unit, storage: Storage, errors: tuple[typed.Clause, ...]) -> None:
+    def __init__(
+        self, unit: Unit, storage: Storage, errors: tuple[typed.Clause, ...], before: Lowering | None = None
+    ) -> None:
         self.unit = unit
+        self.part: int = 0 if before is None else before.part + 1
         self.storage = storage
         self.options = storage.options
         self.errors = errors
-        self.b = Builder(unit.name)
+        self.b = Builder(f"{unit.name}_{self.part}" if self.part else unit.name)
         self.known: dict[object, int] = {}
         self.origins: dict[int, lower_object.Origin] = {}  # registers that hold pointers the verifier knows
         self.temps: dict[int, int] = {}
@@ -71,6 +84,14 @@ class Lowering:
         self.next_end = 0  # in the clause's RecordLayout.ends
         self.exiting: Reg | None = None
         self.out = self.b.label("out")
+        self.handed_on: dict[str, int] = {}  # where clause-local scalars go at the end of the part: offset in scratch
+        self.carried: dict[str, int] = {}  # those of the parts before
+        self.given: frozenset[str] = frozenset()  # clause-local strings, structs and arrays of the parts before
+        if before is not None:
+            self.this_buffers, self.this_objects = dict(before.this_buffers), dict(before.this_objects)
+            self.given = frozenset((*self.this_buffers, *self.this_objects))
+            self.carried, self.handed_on = before.handed_on, dict(before.handed_on)
+            self.scratch_used, self.scratch_free = before.scratch_used, list(before.scratch_free)
 
     # -- helpers every part uses
 
@@ -176,46 +197,78 @@ class Lowering:
         b.start(done)
 
 
-def lower(unit: Unit, storage: Storage, errors: tuple[typed.Clause, ...] = ()) -> Function:
-    """The function of one unit; what it needs of maps is added to the storage.
+def lower(unit: Unit, storage: Storage, errors: tuple[typed.Clause, ...] = ()) -> list[Function]:
+    """The parts of one unit, mostly a single one; what they need of maps is added to the storage.
 
     `errors` are the script's ERROR clauses, which run where a clause faults.
     Raises CompileError for what is not supported yet.
     """
-    low = Lowering(unit, storage, errors)
+    functions: list[Function] = []
+    left = list(unit.clauses)
+    low: Lowering | None = None
+    while left or not functions:
+        low = Lowering(unit, storage, errors, low)
+        functions.append(_lower_part(low, left))
+    for spec in unit.maps:
+        storage.maps[spec.name] = spec
+    if len(functions) > 1:
+        name = parts_map(unit)
+        storage.maps[name] = MapSpec(name, "prog_array", 4, 4, len(functions))
+    return functions
+
+
+def parts_map(unit: Unit) -> str:
+    """The map with the unit's parts, by number; the first (0), which is attached, is not in it."""
+    return f"parts_{unit.name}"
+
+
+def _lower_part(low: Lowering, left: list[typed.Clause]) -> Function:
+    """One part, of as many of the clauses that are left as it should have; they are taken off the list."""
     b = low.b
     body, find_scratch = b.label("clauses"), b.label("find_scratch")
-    _enter(low)
+    _enter(low, left)
     b.jmp(find_scratch)
     b.start(body)
-    for clause in unit.clauses:
-        _lower_clause(low, clause)
+    limit = PART if low.part < EARLY_PARTS else LATE_PART
+    while left and b.written < limit:
+        _lower_clause(low, left.pop(0))
+    if left:
+        _go_on(low)
     b.jmp(low.out)
     b.start(low.out)
     b.ret(0)
     b.start(find_scratch)  # only now it is known whether it is needed
-    _initialise_this(low)
     if low.scratch_used:
         _find_scratch(low)
+    _initialise_this(low)
     b.jmp(body)
-    for spec in unit.maps:
-        storage.maps[spec.name] = spec
     return b.finish()
 
 
-def _enter(low: Lowering) -> None:
-    """State, probe, guard."""
+def _go_on(low: Lowering) -> None:
+    """To the next part; what clause-local variables hold goes with it."""
+    b = low.b
+    for name, value in low.this.items():
+        if name not in low.handed_on:
+            low.handed_on[name] = low.scratch_alloc(8)
+        b.store(low.scratch, low.handed_on[name], 8, value)
+    b.call("tail_call", b.emit("ctx"), MapRef(parts_map(low.unit)), low.part + 1)
+    low.count(DROPS)  # it does not come back, unless it failed
+
+
+def _enter(low: Lowering, clauses: list[typed.Clause]) -> None:
+    """State, probe, guard; of a later part the probe only."""
     b, unit = low.b, low.unit
-    if unit.clauses:
-        b.span = unit.clauses[0].span
-    if not unit.always:
+    if clauses:
+        b.span = clauses[0].span
+    if not unit.always and not low.part:
         state = b.load(low.globals_at(STATE), 0, 8)
         active = b.label("active")
         b.br("eq", state, ACTIVE, active, low.out)
         b.start(active)
     if unit.entry.probe < 0:
         low.probe = lower_builtin.look_up_probe(low)
-    if unit.guard is not None:
+    if unit.guard is not None and not low.part:
         hit = b.label("guard")
         low.fault_label = low.out  # what cannot be read has not happened
         lower_expr.branch(low, unit.guard, hit, low.out)
@@ -223,9 +276,13 @@ def _enter(low: Lowering) -> None:
 
 
 def _initialise_this(low: Lowering) -> None:
-    """Clause-local variables are zero when the probe fires."""
-    for value in low.this.values():
-        low.b.set(value, "mov", 0)
+    """Clause-local variables are zero when the probe fires, and in a later part what they were."""
+    b = low.b
+    for name, value in low.this.items():
+        if name in low.carried:
+            b.set(value, "load", low.scratch, low.carried[name], 8)
+        else:
+            b.set(value, "mov", 0)
 
 
 def _find_scratch(low: Lowering) -> None:
@@ -249,10 +306,12 @@ def _find_scratch(low: Lowering) -> None:
     found = b.label("scratch")
     b.br("eq", low.scratch, 0, low.out, found)
     b.start(found)
-    for offset in low.this_buffers.values():
-        b.store(low.scratch, offset, 8, 0)
-    for offset, size in low.this_objects.values():
-        lower_text.zero(low, low.scratch, offset, size)
+    for name, offset in low.this_buffers.items():
+        if name not in low.given:
+            b.store(low.scratch, offset, 8, 0)
+    for name, (offset, size) in low.this_objects.items():
+        if name not in low.given:
+            lower_text.zero(low, low.scratch, offset, size)
 
 
 def _lower_clause(low: Lowering, clause: typed.Clause) -> None:

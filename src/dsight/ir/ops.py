@@ -117,6 +117,7 @@ HELPERS: dict[str, int] = {
     "ktime_get_ns": 5,
     "get_prandom_u32": 7,
     "get_smp_processor_id": 8,
+    "tail_call": 12,
     "get_current_pid_tgid": 14,
     "get_current_uid_gid": 15,
     "get_current_comm": 16,

@@ -33,6 +33,7 @@ HELPER_ARGS = {
     "ktime_get_ns": 0,
     "get_prandom_u32": 0,
     "get_smp_processor_id": 0,
+    "tail_call": 3,
     "get_current_pid_tgid": 0,
     "get_current_uid_gid": 0,
     "get_current_comm": 2,

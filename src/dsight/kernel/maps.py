@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 # kind: number.  include/uapi/linux/bpf.h, enum bpf_map_type
-KINDS = {"hash": 1, "array": 2, "percpu_hash": 5, "percpu_array": 6, "lru_hash": 9, "queue": 22, "ringbuf": 27}
+KINDS = {
+    "hash": 1, "array": 2, "prog_array": 3, "percpu_hash": 5, "percpu_array": 6, "lru_hash": 9, "queue": 22,
+    "ringbuf": 27,
+}  # fmt: skip
 
 # BPF_MAP_CREATE flags
 _NO_PREALLOC, _RDONLY_PROG, _MMAPABLE = 1, 1 << 7, 1 << 10

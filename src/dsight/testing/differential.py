@@ -29,6 +29,7 @@ from dsight.consumer.decode import Decoder, Fault
 from dsight.consumer.speculate import Speculations
 from dsight.errors import Error
 from dsight.ir import interp
+from dsight.ir.lower import parts_map
 from dsight.ir.storage import (
     ACTIVE,
     AGG_DROPS,
@@ -118,6 +119,9 @@ def interpret(compiled: Compiled, machine: interp.Machine) -> Outcome:
             parts = (probe.provider, probe.module, probe.function, probe.name)
             names = b"".join([p.encode()[: NAME_SIZE - 1].ljust(NAME_SIZE, b"\0") for p in parts])
             machine.maps["probe_names"].update(probe.id.to_bytes(4, interp.ORDER), names, 0)
+    for program in compiled.programs:
+        for number, (function, _) in enumerate(program.parts, 1):
+            machine.parts[parts_map(program.unit), number] = function
     state = machine.maps["globals"].only_value().data
     _set_state(state, INACTIVE)
     _run(compiled, machine, "BEGIN")
@@ -190,7 +194,7 @@ def _difference(script: str, compiled: Compiled, kernel: Outcome, interpreted: O
         ours, theirs = getattr(interpreted, what), getattr(kernel, what)
         if ours != theirs:
             lines += _unequal(what, theirs, ours)
-    lines += ["IR:", *[show(p.function) for p in compiled.programs]]
+    lines += ["IR:", *[show(f) for p in compiled.programs for f in p.functions]]
     return "\n".join(lines)
 
 

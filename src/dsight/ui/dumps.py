@@ -44,13 +44,13 @@ def _types(sources: list[Source], here: Machine, macros: Macros, compiled: Compi
 def _ir(sources: list[Source], here: Machine, macros: Macros, compiled: Compiled) -> str:
     from dsight.ir.text import show as text
 
-    return "\n".join(text(p.function) for p in compiled.programs)
+    return "\n".join(text(f) for p in compiled.programs for f in p.functions)
 
 
 def _asm(sources: list[Source], here: Machine, macros: Macros, compiled: Compiled) -> str:
     from dsight.bpf.asm import show as text
 
-    return "\n".join(f"; {p.spec.name} ({p.spec.kind})\n{text(p.spec.insns)}" for p in compiled.programs)
+    return "\n".join(f"; {s.name} ({s.kind})\n{text(s.insns)}" for p in compiled.programs for s in p.specs)
 
 
 def _spec(sources: list[Source], here: Machine, macros: Macros, compiled: Compiled) -> str:
@@ -79,7 +79,9 @@ def _stands_on(compiled: Compiled) -> str:
         probes = p.plan.probes
         which = str(probes[0]) if len(probes) == 1 else f"{len(probes)} probes of {probes[0].provider}"
         by = f"{p.plan.means} {p.plan.target}" + (f", every {p.plan.period} ns" if p.plan.period else "")
-        lines.append(f"program {p.spec.name}: {which}, by {by}, {len(p.spec.insns)} instructions")
+        count = sum([len(spec.insns) for spec in p.specs])
+        parts = f" in {len(p.specs)} parts" if p.parts else ""
+        lines.append(f"program {p.spec.name}: {which}, by {by}, {count} instructions{parts}")
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from fakecatalog import checked
 from dsight.errors import CompileError
 from dsight.lang import check_act
 
+
 @pytest.mark.parametrize(
     "text",
     [
