@@ -117,37 +117,28 @@ _UPDATES = {"count": _count, "sum": _sum, "avg": _avg, "stddev": _stddev, "min":
 
 
 def _quantize(low: Lowering, layout: AggLayout, value: int) -> Reg:
-    """The bucket of the value's highest bit."""
+    """The bucket of the value's highest bit.  Without a branch: the verifier would walk all that
+    follows once for each way through."""
     b = low.b
-    index, rest, sign = b.reg(), b.reg(), b.reg()
-    b.set(rest, "mov", value)
-    b.set(index, "mov", QUANTIZE_ZERO)
-    b.set(sign, "mov", 1)
-    some, done = b.label("nonzero"), b.label("bucket")
-    b.br("eq", rest, 0, done, some)
-    b.start(some)
+    rest, sign = b.emit("mov", value), 0
     if layout.signed:
-        negative, positive = b.label("negative"), b.label("magnitude")
-        b.br("slt", rest, 0, negative, positive)
-        b.start(negative)
-        b.set(rest, "neg", rest)
-        b.set(sign, "mov", -1)
-        b.jmp(positive)
-        b.start(positive)
-    log = b.reg()
-    b.set(log, "mov", 1)
-    for step in (32, 16, 8, 4, 2, 1):
-        high, low_half = b.label("high"), b.label("low")
-        b.br("uge", rest, 1 << step, high, low_half)
-        b.start(high)
-        b.set(rest, "shr", rest, step)
-        b.set(log, "add", log, step)
-        b.jmp(low_half)
-        b.start(low_half)
-    b.set(index, "add", index, b.emit("mul", log, sign))
-    b.jmp(done)
-    b.start(done)
-    return index
+        sign = b.emit("sar", rest, 63)  # 0 or -1
+        rest = _signed_as(low, rest, sign)
+    log = b.const(0)  # the highest bit's number, from 1; 0 for 0
+    for power in (5, 4, 3, 2, 1, 0):
+        step = 1 << power
+        upper = b.emit("shr", rest, step)  # below 2 ** step
+        any_bit = b.emit("shr", b.emit("add", upper, (1 << step) - 1), step)
+        shift = b.emit("shl", any_bit, power)
+        rest = b.emit("shr", rest, shift)
+        log = b.emit("add", log, shift)
+    log = b.emit("add", log, rest)
+    return b.emit("add", _signed_as(low, log, sign), QUANTIZE_ZERO)
+
+
+def _signed_as(low: Lowering, value: Reg, sign: int) -> Reg:
+    """The value, negated where `sign` is -1 and not 0."""
+    return low.b.emit("sub", low.b.emit("xor", value, sign), sign)
 
 
 def _lquantize(low: Lowering, layout: AggLayout, value: int) -> Reg:
