@@ -14,7 +14,8 @@ Sections, each optional but `d`, in any order:
     d         the script
     STAGE     what `dtrace --dump STAGE -e` prints: tokens ast types ir asm spec records
     run       what running it prints.  `trigger:` a command given with -c, which ends the run;
-              `options:` what else goes on the command line, in front (`options: -q -x strsize=32`)
+              `options:` what else goes on the command line, in front (`options: -q -x strsize=32`),
+              `arguments:` what follows the script: its macro variables $1, $2, ...
     err       what it prints on the standard error, where that is the point
     status    its exit status, where it is not 0
 
@@ -37,6 +38,10 @@ import sys
 from dsight.errors import Error
 from dsight.value import Value
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 STAGES = ("tokens", "ast", "types", "ir", "asm", "spec", "records")
 RESULTS = (*STAGES, "run", "err", "status")
 TIMEOUT = 60  # seconds for one command of one case
@@ -44,7 +49,7 @@ TIMEOUT = 60  # seconds for one command of one case
 _HEADER = re.compile(r"#\s*(\w+):\s*(.*)")
 _SECTION = re.compile(r"--- (\w+)\s*(.*)")
 _OPTION = re.compile(r"(\w+): (.*?)\s*(?=\b\w+: |$)")
-_ROW = re.compile(r"^ *\d+ +\d+ (?= )", re.MULTILINE)  # the CPU and ID columns of default output
+_ROW = re.compile(r"^ {0,2}\d+ +\d+ (?= )", re.MULTILINE)  # the CPU and ID columns of default output
 
 
 class Section(Value):
@@ -114,12 +119,15 @@ def render(case: Case) -> str:
 
 def mask(text: str, script: str = "") -> str:
     """What differs from run to run, made equal: addresses ADDR, times TIME, the CPU and ID
-    columns of output that is not quiet, the script's own path SCRIPT; no blanks at line ends."""
+    columns of output that is not quiet, the pid of a trigger that ended PID, dates of this century
+DATE, the script's own path SCRIPT; no blanks at line ends."""
     if script:
         text = text.replace(script, "SCRIPT")
     text = re.sub(r"\b0x[0-9a-f]{7,16}\b", "ADDR", text)
-    text = re.sub(r"\b[0-9a-f]{16}\b", "ADDR", text)
+    text = re.sub(r"\b(?!0123456789abcdef)[0-9a-f]{16}\b", "ADDR", text)  # that one heads tracemem()'s columns
     text = re.sub(r"\b\d{12,20}\b", "TIME", text)
+    text = re.sub(r"\bpid \d+ has exited", "pid PID has exited", text)
+    text = re.sub(r"\b20\d\d [A-Z][a-z][a-z] [ \d]\d \d\d:\d\d:\d\d", "DATE", text)
     if re.search(r"^ *CPU +ID ", text, re.MULTILINE):
         text = _ROW.sub("  CPU     ID", text)
     return "".join(line.rstrip() + "\n" for line in text.splitlines())
@@ -145,7 +153,8 @@ def outcome(case: Case) -> dict[str, str]:
         if run or case.section("err") or case.section("status"):
             trigger = run.option("trigger") if run else ""
             ending = ["-c", trigger] if trigger else []
-            out, err, status = _dtrace(case, path, [*options, *(ending if run else ["-e"])])
+            arguments = run.option("arguments").split() if run else []
+            out, err, status = _dtrace(case, path, [*options, *(ending if run else ["-e"])], arguments)
             found |= {"run": out, "err": err, "status": f"{status}\n"}
     return found
 
@@ -159,13 +168,13 @@ def actual(case: Case) -> Case:
     return _with(case, outcome(case))
 
 
-def _dtrace(case: Case, script: str, options: list[str]) -> tuple[str, str, int]:
-    """The masked output and errors, and the exit status, of `dtrace OPTIONS -s SCRIPT`."""
+def _dtrace(case: Case, script: str, options: list[str], arguments: Sequence[str] = ()) -> tuple[str, str, int]:
+    """The masked output and errors, and the exit status, of `dtrace OPTIONS -s SCRIPT ARGUMENTS`."""
     import subprocess
 
     triggers = os.path.join(os.path.dirname(os.path.abspath(case.path)), "triggers")
     environment = os.environ | {"PATH": triggers + ":" + os.environ.get("PATH", os.defpath)}
-    command = [sys.executable, "-m", "dsight.ui.dtrace_cli", *options, "-s", script]
+    command = [sys.executable, "-m", "dsight.ui.dtrace_cli", *options, "-s", script, *arguments]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=TIMEOUT)
     except subprocess.TimeoutExpired as e:
@@ -227,7 +236,10 @@ def main(argv: list[str] | None = None) -> int:
         try:
             case = load(path)
             if write:
-                new = render(actual(case))
+                found = outcome(case)
+                if case.section("run") and not case.section("status") and found["status"] != "0\n":
+                    raise Error(f"{path}: exit status {found['status'].strip()}:\n{found['err'].rstrip()}")
+                new = render(_with(case, found))
                 with open(path) as f:
                     changed = f.read() != new
                 if changed:
