@@ -97,7 +97,10 @@ class Tcp:
             ArgType(sock, at, "pktinfo_t *"),
             ArgType(sock, at, "csinfo_t *"),
             ArgType(segment, at, "ipinfo_t *"),
-            ArgType("struct tcp_no_socket *" if sock == segment else sock, at, "tcpsinfo_t *"),
+            # Of a reset sent by no socket the tracepoint's socket, which is NULL.
+            ArgType("struct tcp_no_socket *", 0, "tcpsinfo_t *")
+            if sock == segment
+            else ArgType(sock, at, "tcpsinfo_t *"),
             ArgType(segment, at, "tcpinfo_t *"),
         )
 
