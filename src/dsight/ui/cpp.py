@@ -30,7 +30,7 @@ def preprocess(source: Source, given: list[tuple[str, str]]) -> Source:
         def on_directive_unknown(self, directive: Any, toks: list[Any], ifpassthru: bool, before: list[Any]) -> Any:
             if directive.value not in ("error", "warning"):
                 return super().on_directive_unknown(directive, toks, ifpassthru, before)
-            message = "#" + directive.value + "".join(t.value for t in toks)
+            message = f"#{directive.value} {''.join(t.value for t in toks).strip()}"
             if directive.value == "error":
                 self.on_error(directive.source, directive.lineno, message)
             else:
