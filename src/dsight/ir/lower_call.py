@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dsight.ir import lower_expr, lower_object, lower_spec, lower_strings, lower_text
+from dsight.ir import lower_expr, lower_object, lower_spec, lower_text
 from dsight.ir.ops import Bounded, Reg
 from dsight.lang import typed
 from dsight.record import BADADDR, NOSCRATCH
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 def call(low: Lowering, e: typed.Call) -> int:
     """A subroutine whose result is a scalar."""
-    rule = _SCALARS.get(e.name) or lower_strings.SCALARS.get(e.name)
+    rule = _SCALARS.get(e.name)
+    if rule is None:
+        from dsight.ir.lower_subroutines import SCALARS
+
+        rule = SCALARS.get(e.name)
     if rule is None:
         raise low.unsupported(f"the subroutine {e.name}()", e.span)
     return rule(low, e)
@@ -24,7 +28,11 @@ def call(low: Lowering, e: typed.Call) -> int:
 
 def string_to(low: Lowering, e: typed.Call, pointer: Reg, offset: int, size: int) -> None:
     """A subroutine whose result is a string, written where it is wanted."""
-    rule = _STRINGS.get(e.name) or lower_strings.STRINGS.get(e.name)
+    rule = _STRINGS.get(e.name)
+    if rule is None:
+        from dsight.ir.lower_subroutines import STRINGS
+
+        rule = STRINGS.get(e.name)
     if rule is None:
         raise low.unsupported(f"the subroutine {e.name}()", e.span)
     rule(low, e, pointer, offset, size)

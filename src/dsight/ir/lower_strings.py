@@ -360,6 +360,34 @@ def _strtok(low: Lowering, e: typed.Call, pointer: Reg, offset: int, size: int) 
     )  # fmt: skip
 
 
+# ---- order
+
+
+def _compare(sizes: tuple[int, int]) -> Callable[[Body], None]:
+    """Words: index, order.  Pointers: words, two strings."""
+
+    def write(body: Body) -> None:
+        b = body.b
+        i = body.get(0)
+        left, right = [body.byte(body.pointer(n + 1), i, size - 1) for n, size in enumerate(sizes)]
+        with body.when("ne", left, right):
+            body.put(1, body.pick("ult", left, right, -1, 1))
+            body.stop()
+        with body.when("eq", left, 0):
+            body.stop()
+        body.put(0, b.emit("add", i, 1))
+
+    return write
+
+
+def compare(low: Lowering, left: Reg, right: Reg, left_size: int, right_size: int) -> Reg:
+    """-1, 0 or 1 as one string comes before the other, for those too long for the operation strcmp."""
+    state = words(low, 0, 0)
+    name = f"compare_{left_size}_{right_size}"
+    run(low, name, min(left_size, right_size), _compare((left_size, right_size)), (state, left, right))
+    return low.b.load(state, 8, 8)
+
+
 # ---- case
 
 

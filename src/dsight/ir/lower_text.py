@@ -87,7 +87,9 @@ def string_to(low: Lowering, e: typed.TExpr, pointer: Reg, offset: int, size: in
     elif isinstance(e, typed.ToString):
         _kernel_string_to(low, e, pointer, offset, size)
     elif isinstance(unqualified(e.type), Inet):
-        raise low.unsupported("an address as text here (only where it is printed, traced, compared or a key)", e.span)
+        from dsight.ir.lower_inet import text_to
+
+        text_to(low, e, pointer, offset, size)
     elif isinstance(e, (typed.Convert, typed.Assign)):
         if isinstance(e, typed.Assign):
             assign(low, e)
@@ -229,9 +231,9 @@ def _copy(low: Lowering, pointer: Reg, offset: int, size: int, source: Reg, sour
 def _variable_to(low: Lowering, e: typed.Var | typed.Assoc, pointer: Reg, offset: int, size: int) -> None:
     """A string variable; "" where nothing was assigned."""
     b = low.b
-    size_there = room(low, e)
+    limit = room(low, e)
     if isinstance(e, typed.Var) and e.var.scope in ("global", "this"):
-        _copy(low, pointer, offset, size, _own_memory(low, e.var), size_there)
+        _copy(low, pointer, offset, size, _own_memory(low, e.var), limit)
         return
     found = _find(low, e)
     there, done, missing = b.label("found"), b.label("text_done"), b.label("missing")
@@ -240,7 +242,7 @@ def _variable_to(low: Lowering, e: typed.Var | typed.Assoc, pointer: Reg, offset
     b.store(pointer, offset, 1, 0)
     b.jmp(done)
     b.start(there)
-    _copy(low, pointer, offset, size, found, size_there)
+    _copy(low, pointer, offset, size, found, limit)
     b.jmp(done)
     b.start(done)
 
@@ -332,8 +334,8 @@ def compare_branch(low: Lowering, e: typed.StrCompare, then: str, other: str) ->
         left, right = right, left
         op = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}.get(op, op)
     inets = [isinstance(unqualified(side.type), Inet) for side in (left, right)]
-    if any(inets):
-        _compare_inet(low, op, left, right, then, other, e)
+    if op in ("==", "!=") and (all(inets) or (inets[0] and isinstance(right, typed.Str) and right.value)):
+        _compare_inet(low, op, left, right, then, other)
         return
     if isinstance(right, typed.Str) and op in ("==", "!=") and len(right.value) < 64:
         equal, unequal = (then, other) if op == "==" else (other, then)
@@ -346,7 +348,14 @@ def compare_branch(low: Lowering, e: typed.StrCompare, then: str, other: str) ->
         return
     p, p_at, p_size = address(low, left)
     q, q_at, q_size = address(low, right)
-    order = b.emit("strcmp", lower_expr.plus_reg(low, p, p_at), lower_expr.plus_reg(low, q, q_at), min(p_size, q_size))
+    p, q = lower_expr.plus_reg(low, p, p_at), lower_expr.plus_reg(low, q, q_at)
+    most = min(p_size, q_size)
+    if most <= 256:
+        order = b.emit("strcmp", p, q, most)
+    else:
+        from dsight.ir.lower_strings import compare
+
+        order = compare(low, p, q, p_size, q_size)
     condition = {"==": "eq", "!=": "ne", "<": "slt", "<=": "sle", ">": "sgt", ">=": "sge"}[op]
     b.br(condition, order, 0, then, other)
 
@@ -367,12 +376,10 @@ def _compare_bytes(low: Lowering, pointer: Reg, offset: int, data: bytes, equal:
 
 
 def _compare_inet(
-    low: Lowering, op: str, left: typed.TExpr, right: typed.TExpr, then: str, other: str, e: typed.TExpr
+    low: Lowering, op: str, left: typed.TExpr, right: typed.TExpr, then: str, other: str
 ) -> None:
-    """Addresses are compared as bytes; a literal that is no address equals none."""
+    """Two addresses, or one and a literal, are compared as bytes; a literal that is no address equals none."""
     b = low.b
-    if op not in ("==", "!="):
-        raise low.unsupported("ordering addresses", e.span)
     equal, unequal = (then, other) if op == "==" else (other, then)
     pointer, offset = low.buffer("inet", INET_SIZE)
     if isinstance(right, typed.Str):
@@ -383,8 +390,6 @@ def _compare_inet(
         else:
             _compare_bytes(low, pointer, offset, data, equal, unequal)
         return
-    if not isinstance(unqualified(left.type), Inet) or not isinstance(unqualified(right.type), Inet):
-        raise low.unsupported("comparing an address with a string that is no literal", e.span)
     inet_to(low, left, pointer, offset)
     pointer2, offset2 = low.buffer("inet", INET_SIZE)
     inet_to(low, right, pointer2, offset2)

@@ -40,7 +40,6 @@ from dsight.lang.types import (
     VOID,
     Array,
     Func,
-    Inet,
     Pointer,
     Struct,
     Type,
@@ -611,8 +610,6 @@ def key_as(key: TExpr, want: Type, span: Span, what: str) -> TExpr:
     if is_string(u):
         if not is_stringlike(v):
             raise fail("D_PROTO_ARG", f'{what} is a "{want}", this is "{key.type}"', span)
-        if isinstance(u, Inet) != isinstance(v, Inet):
-            raise unsupported("mixing addresses and other strings as a key is", span)
         return to_string(key)
     if is_string(v) or (not is_pointer(v) and not is_int(v)):
         raise fail("D_PROTO_ARG", f'{what} is a "{want}", this is "{key.type}"', span)

@@ -16,9 +16,9 @@ from dsight.lang.check_convert import (
     to_string,
 )
 from dsight.lang.check_ops import operand
-from dsight.lang.scope import Scope, suggest, unsupported
+from dsight.lang.scope import Scope, suggest
 from dsight.lang.typed import ActionStmt, Aggregation, AggStmt, Const, If, TExpr, TStmt
-from dsight.lang.types import LONG, ULONG, Inet, Stack, Symaddr, Type, is_stringlike, unqualified
+from dsight.lang.types import LONG, ULONG, Stack, Symaddr, Type, is_stringlike, unqualified
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,8 +93,6 @@ def _joined(t: Type, key: TExpr, span: Span, what: str) -> Type:
         return t
     if is_string(u) and is_stringlike(v):
         text = to_string(key).type
-        if isinstance(u, Inet) != isinstance(unqualified(text), Inet):
-            raise unsupported("mixing addresses and other strings as a key is", span)
         return joined_string(u, text)
     if (is_int(u) or is_ptr(u)) and (is_int(v) or is_ptr(v)):
         if v.size > u.size or (v.size == u.size < 8 and is_signed(v) != is_signed(u)):

@@ -208,9 +208,9 @@ def joined_string(a: Type, b: Type) -> Type:
 
 
 def stored(t: Type) -> Type:
-    """The type a variable gets from the type first assigned to it: strings get full length."""
-    u = unqualified(t)
-    if isinstance(u, String) and not isinstance(u, Inet):
+    """The type a variable gets from the type first assigned to it: strings, and texts of addresses, get
+    full length."""
+    if isinstance(unqualified(t), String):
         return STRING
     return t
 

@@ -181,7 +181,7 @@ def _step(e: TExpr, span: Span) -> int:
     assert isinstance(u, Pointer)
     to = unqualified(u.to)
     if isinstance(to, Func):
-        raise fail("D_OP_ARRFUN", f'"{e.type}" points to a function: it cannot be moved', span)
+        raise fail("D_OP_VFPTR", f'"{e.type}" points to a function: it cannot be moved', span)
     if isinstance(to, Struct) and to.incomplete:
         raise fail("D_OP_INCOMPLETE", f'the size of "{to}" is not known', span)
     return 1 if isinstance(to, Void) else to.size or 1
@@ -280,8 +280,9 @@ def comma(cx: Scope, e: ast.Expr) -> TExpr:
 # ---- assignment
 
 
-def place(cx: Scope, e: ast.Expr, t: Type, op: str) -> TExpr:
-    """The place an assignment writes to.  A variable met for the first time gets type `t`."""
+def place(cx: Scope, e: ast.Expr, t: Type, op: str, zero: bool = False) -> TExpr:
+    """The place an assignment writes to.  A variable met for the first time gets type `t`.  `zero`: a
+    literal 0 is assigned, which all but memory that is no variable's takes."""
     if isinstance(e, ast.Ident):
         found = _variable(cx, e, t, op)
     elif isinstance(e, ast.ScopedVar):
@@ -303,7 +304,7 @@ def place(cx: Scope, e: ast.Expr, t: Type, op: str) -> TExpr:
     if isinstance(found, Translated) and isinstance(found.input, (Var, Assoc)) and found.input.var in cx.translated:
         return found.input
     if isinstance(found, Mem):
-        if isinstance(unqualified(found.type), Array):
+        if isinstance(unqualified(found.type), Array) and not zero:
             raise fail("D_OP_LVAL", "an array cannot be assigned as a whole", e.span, "assign its elements, or bcopy()")
         return found
     if isinstance(found, (Var, Assoc)):
@@ -379,7 +380,7 @@ def assign(cx: Scope, e: ast.Expr) -> TExpr:
         raise fail("D_OP_INCOMPAT", f"{e.value.span.text} has no value", e.value.span)
     if e.op:
         return _assign_op(cx, e, value)
-    target = place(cx, e.target, value.type, "=")
+    target = place(cx, e.target, value.type, "=", is_zero(value))
     t = target.type
     if isinstance(target, (Var, Assoc)) and target.var in cx.translated and not is_zero(value):
         raise fail(
@@ -443,17 +444,18 @@ def assigned(t: Type, value: TExpr, e: ast.Assign) -> TExpr:
     if is_zero(value) and (is_string(u) or is_ptr(u)):
         return Const(t, value.span, 0)  # 0 gives the storage back
     if is_string(u) and is_stringlike(value.type):
-        if isinstance(u, Inet) and not isinstance(unqualified(value.type), Inet):
-            raise unsupported("assigning text to a variable that holds an address is", e.span)
         return to_string(value)
     if is_int(u) and is_int(value.type):
         computable(value, "D_OP_INCOMPAT", "=")
         return convert(value, t)
     if is_ptr(u) and is_ptr(value.type) and pointers_agree(u, value.type):
         return convert(value, t)
+    if isinstance(u, (Struct, Array)) and is_zero(value):
+        return Const(t, value.span, 0)  # all of it; of an element of a map, the element
     if isinstance(u, Struct) and same(u, value.type):
         return value
-    hint = f"cast it: ({t}){quoted(e.value.span)}" if is_int(value.type) or is_ptr(value.type) else None
+    castable = (is_int(value.type) or is_ptr(value.type)) and (is_int(u) or is_ptr(u))
+    hint = f"cast it: ({t}){quoted(e.value.span)}" if castable else None
     if is_string(u):
         hint = string_hint(value)
     elif is_string(value.type):

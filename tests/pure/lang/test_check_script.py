@@ -121,7 +121,7 @@ def test_first_assignment_gives_the_type() -> None:
         "variable a: int", "variable b: unsigned long", "variable c: string", "variable d: struct task_struct *",
         "variable e: char *", "variable f: unsigned int", "variable g: pid_t", "variable self->h: uint64_t",
         "variable this->i: int", "variable j: long", "variable k: long", "variable l[long, string]: string",
-        "variable m: string", "variable n: int", "variable self->o[long]: long", "variable q: string(46)",
+        "variable m: string", "variable n: int", "variable self->o[long]: long", "variable q: string",
     ]  # fmt: skip
 
 

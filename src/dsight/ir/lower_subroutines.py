@@ -1,0 +1,16 @@
+"""Where the rules of the subroutines are that few scripts use: imported when one does."""
+
+from __future__ import annotations
+
+from dsight.ir import lower_inet, lower_json, lower_strings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dsight.ir.lower import Lowering
+    from dsight.lang import typed
+
+STRINGS = lower_strings.STRINGS | {"json": lower_json.json, "link_ntop": lower_inet.link_ntop}
+
+SCALARS: dict[str, Callable[[Lowering, typed.Call], int]] = {**lower_strings.SCALARS}
