@@ -71,8 +71,8 @@ class Machine:
             items += parse_script(source, self.registry, macros).items
         script = check_script(ast.Program(tuple(items)), self.registry, given)  # type: ignore[arg-type]
         in_force = dict(script.options) | given
-        for name, value in script.options:
-            opts.check(name, value)
+        opts.check_pragmas(script.options)
+        opts.check_setopts(script)
         check_act.permit(script.clauses, opts.is_set(in_force, "destructive"))
         return compile_script(script, self.registry, opts.lowering(in_force)), in_force
 

@@ -35,8 +35,8 @@ LETTERS = {
     "X": "int",
     "Y": "time",  # nanoseconds since 1970
 }
-# Parsed (so that the message is about support, not about the format) but not formatted yet.
-UNSUPPORTED = "eEfgG"
+# Parsed so that the message is about the type, not about the format: D has no such values.
+FLOATS = "eEfgG"
 
 FLAGS = "#0-+ '@"
 PREFIXES = ("hh", "h", "ll", "l", "L", "w")

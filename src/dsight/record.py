@@ -92,6 +92,11 @@ class Action(Value):
     exit     one integer                -
     printa   none                       format or ""         aggs: the aggregations' ids
     clear, trunc, normalize, denormalize                     aggs; fields: the argument, if any
+    tracemem may have a second field: how many bytes of the first count
+    freopen, system  one for each argument   the format string
+    ftruncate        none
+    setopt   name, value (if any), kind s
+    print    one                        -                    shape: its type
     """
 
     kind: str
@@ -99,6 +104,23 @@ class Action(Value):
     text: str = ""
     aggs: tuple[int, ...] = ()
     bit: int = -1  # bit of the mask that says whether it ran; -1: always
+    shape: Shape | None = None
+
+
+class Shape(Value):
+    """A type as plain data, for print() to show a value's bytes by.
+
+    kind     int char ptr enum struct (unions too) array string bytes
+    members  struct: (name, bit offset, bits, shape) of each, bits 0 where it is no bit-field;
+             array: one, ("", 0, 0, shape of an element)
+    values   enum: (number, name) of each
+    """
+
+    kind: str
+    name: str  # as C spells the type
+    size: int  # bytes
+    members: tuple[tuple[str, int, int, Shape], ...] = ()
+    values: tuple[tuple[int, str], ...] = ()
 
 
 class RecordLayout(Value):

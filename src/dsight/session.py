@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import select
 import time
+from errno import E2BIG, EINVAL, ENOMEM
 
 from dsight.compile import Compiled, Program
 from dsight.consumer.speculate import Speculations
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
+    from dsight.ir.maps import MapSpec
     from dsight.providers.registry import Registry
     from dsight.record import AggLayout
 
@@ -57,7 +59,9 @@ if TYPE_CHECKING:
 
 LINGER = 0.005  # s; how long the reader sleeps before it drains: the kernel wakes it once a batch (design.md section 8)
 ROUNDS = 4  # drains before a look at anything else: a flood may come faster than it can be read
-STATUS = 1.0  # s between looks at drops and clock
+STATUS = 1.0  # s between looks at drops and clock (option statusrate)
+LARGEST_RING = 1 << 30  # bytes
+MISSED = "drop (probes fired inside others on the same CPU)"
 
 # Counters and what a lost thing of each is called.
 _LOST = ((DROPS, "drop"), (AGG_DROPS, "aggregation drop"), (DYN_DROPS, "dynamic variable drop"))
@@ -71,8 +75,20 @@ _LOST_ANYWHERE = (
 class Session:
     """One script, loaded.  Not for more than one thread."""
 
-    def __init__(self, compiled: Compiled, registry: Registry, sink: Sink) -> None:
+    def __init__(
+        self,
+        compiled: Compiled,
+        registry: Registry,
+        sink: Sink,
+        *,
+        status: float = STATUS,
+        resized: Callable[[int], None] | None = None,
+    ) -> None:
+        """`status`: s between looks at drops and clock.  `resized`: where the ring buffer cannot have its
+        size, it is halved until it can, and `resized` told what it is; None: that is an error."""
         self.compiled = compiled
+        self._status = status
+        self._resized = resized
         self.running = False
         self._registry = registry
         self._sink = sink
@@ -122,6 +138,9 @@ class Session:
         self.drain()
         self._detach()
         self._report_lost()
+        missed = sum([loaded.info().recursion_misses for _, loaded in self._programs])
+        if missed:
+            self._sink.drops(missed, None, MISSED)
 
     def close(self) -> None:
         """Give everything back to the kernel; twice is once."""
@@ -167,7 +186,7 @@ class Session:
         self.drain(ROUNDS)
         now = time.monotonic()
         if now >= self._next_status:
-            self._next_status = now + STATUS
+            self._next_status = now + self._status
             self._set_clock()
             self._report_lost()
         if self._state() == STOPPED:
@@ -212,7 +231,7 @@ class Session:
 
     def _load(self) -> None:
         for spec in self.compiled.maps:
-            self._maps[spec.name] = maps.create(spec)
+            self._maps[spec.name] = self._ring_buffer(spec) if spec.kind == "ringbuf" else maps.create(spec)
         self._globals = self._maps["globals"].memory()
         self._set_state(INACTIVE)
         self._set_clock()
@@ -229,6 +248,23 @@ class Session:
                 self._parts.append(part)
                 self._maps[parts_map(program.unit)].update(number.to_bytes(4, "little"), part.fd.to_bytes(4, "little"))
             self._programs.append((program, programs.load(program.spec, self._maps, self._registry.btf)))
+
+    def _ring_buffer(self, spec: MapSpec) -> maps.Map:
+        """The ring buffer, in its size or, where that may be, in what the kernel gives."""
+        size = spec.max_entries
+        while True:
+            try:
+                if size > LARGEST_RING:
+                    raise KernelError(f"cannot have a buffer of {size} bytes", ENOMEM, "a smaller one: -b 64m")
+                made = maps.create(spec.replace(max_entries=size))
+                break
+            except KernelError as e:
+                if self._resized is None or e.errno not in (ENOMEM, E2BIG, EINVAL) or size <= 1 << 16:
+                    raise
+                size //= 2
+        if size != spec.max_entries and self._resized is not None:
+            self._resized(size)
+        return made
 
     def _run(self, name: str) -> None:
         """Run the programs of BEGIN or END here and now."""

@@ -120,7 +120,7 @@ def finish(layout: AggLayout, merged: tuple[int, ...]) -> Number:
     return isqrt(max(0, count * merged[2] - total * total) // (count * count))
 
 
-def weight(layout: AggLayout, value: Number, labels: tuple[int, ...] = ()) -> int:
+def weight(value: Number, labels: tuple[int, ...] = ()) -> int:
     """What a value sorts by: itself, or a distribution's total weighted by its buckets."""
     if isinstance(value, int):
         return value
@@ -130,7 +130,7 @@ def weight(layout: AggLayout, value: Number, labels: tuple[int, ...] = ()) -> in
 def ordered(layout: AggLayout, snapshot: Snapshot) -> list[Key]:
     """The keys in printing order: by value, then by key, ascending."""
     labels = bucket_values(layout) if layout.func in DISTRIBUTIONS else ()
-    return sorted(snapshot, key=lambda key: (weight(layout, snapshot[key], labels), key))
+    return sorted(snapshot, key=lambda key: (weight(snapshot[key], labels), key))
 
 
 class Aggregations:

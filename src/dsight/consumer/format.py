@@ -13,7 +13,7 @@ a function: called).  `Template.batch` and `Template.single` turn it into one fu
 from __future__ import annotations
 
 from dsight.errors import fail
-from dsight.printf import STAR, UNSUPPORTED, WIDTH_LIMIT, Conversion, parse
+from dsight.printf import FLOATS, STAR, WIDTH_LIMIT, Conversion, parse
 from dsight.source import printable
 
 TYPE_CHECKING = False
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dsight.consumer.symbolise import Texts
     from dsight.record import Field
 
-    Converter = dict[Any, str] | Callable[[Any], object] | None
+    Converter = dict[Any, str] | Callable[..., object] | None
 
 AF_INET, AF_INET6 = 2, 10
 
@@ -166,11 +166,11 @@ def hexdump(raw: bytes) -> str:
 
 class Template:
     """Text with arguments: `format` is a Python format string, `args` its arguments as
-    (column name, converter)."""
+    (column name, converter); several names: the converter is a function of as many values."""
 
     __slots__ = ("format", "args")
 
-    def __init__(self, format: str = "", args: Iterable[tuple[str, Converter]] = ()) -> None:
+    def __init__(self, format: str = "", args: Iterable[tuple[str | tuple[str, ...], Converter]] = ()) -> None:
         self.format = format
         self.args = tuple(args)
 
@@ -179,13 +179,14 @@ class Template:
 
     def columns(self) -> set[str]:
         """The columns it needs."""
-        return {name for name, _ in self.args}
+        return {name for names, _ in self.args for name in ((names,) if isinstance(names, str) else names)}
 
     def _code(self, body: str, columns: Sequence[str]) -> Any:
         """The function `body` says, where {line} is the text of one row with `columns` bound."""
         space: dict[str, Any] = {"fmt": self.format}
         values = []
-        for i, (name, converter) in enumerate(self.args):
+        for i, (names_of, converter) in enumerate(self.args):
+            name = names_of if isinstance(names_of, str) else ", ".join(names_of)
             if converter is None:
                 values.append(name)
             else:
@@ -229,14 +230,14 @@ def compile_format(
         if isinstance(part, str):
             result += literal(part)
             continue
-        args: list[tuple[str, Converter]] = []
-        for star, bounded in ((part.width, _star_width), (part.precision, _star_precision)):
+        stars = []
+        for star in (part.width, part.precision):
             if star == STAR:
                 name, field = _next(text, columns, at)
                 at += 1
                 if field.kind not in ("i", "u"):
                     raise _mismatch(text, "takes a width or precision that is no integer")
-                args.append((name, bounded))
+                stars.append(name)
         if part.aggregation:
             if not aggregations:
                 raise fail("D_PRINTF_AGG_CONV", f'%@ conversion used outside printa(): "{text}"')
@@ -246,9 +247,46 @@ def compile_format(
         else:
             name, field = _next(text, columns, at)
             at += 1
+            if stars:
+                result += Template("%s", [((*stars, name), _starred(text, part, field, texts))])
+                continue
             format, converter = _conversion(text, part, field, texts)
-        result += Template(format, [*args, (name, converter)])
+        result += Template(format, [(name, converter)])
     return result
+
+
+def _starred(text: str, part: Conversion, field: Field, texts: Texts | None) -> Callable[..., str]:
+    """A conversion whose width or precision, or both, come before the value: as if they stood in the format."""
+
+    def make(given: tuple[int, ...]) -> tuple[str, Converter]:
+        numbers = list(given)
+        flags, width, precision = part.flags, part.width, part.precision
+        if width == STAR:
+            width = _star_width(numbers.pop(0))
+            if width < 0:
+                flags, width = flags + "-", -width
+        if precision == STAR:
+            precision = numbers.pop(0)
+            precision = None if precision < 0 else min(precision, WIDTH_LIMIT)  # as in C
+        return _conversion(text, part.replace(flags=flags, width=width, precision=precision), field, texts)
+
+    made: dict[tuple[int, ...], tuple[str, Converter]] = {}
+
+    def show(*values: Any) -> str:
+        given = values[:-1]
+        if given not in made:
+            if len(made) >= 1024:
+                made.clear()
+            made[given] = make(given)
+        format, converter = made[given]
+        value = values[-1]
+        if isinstance(converter, dict):
+            value = converter[value]
+        elif converter is not None:
+            value = converter(value)
+        return format % (value,)
+
+    return show
 
 
 def _next(text: str, columns: Sequence[tuple[str, Field]], at: int) -> tuple[str, Field]:
@@ -264,11 +302,6 @@ def _mismatch(text: str, what: str) -> Exception:
 def _star_width(value: int) -> int:
     """A width out of traced data: bounded."""
     return max(-WIDTH_LIMIT, min(value, WIDTH_LIMIT))
-
-
-def _star_precision(value: int) -> int:
-    """A precision out of traced data: a negative one counts as none (as in C)."""
-    return min(value, WIDTH_LIMIT) if value >= 0 else WIDTH_LIMIT
 
 
 def _spec(conversion: Conversion, flags: str, letter: str) -> str:
@@ -306,8 +339,8 @@ TEXT_LETTERS = {"c": safe_char, "C": escaped_char, "T": relative_time, "Y": wall
 def _conversion(text: str, conversion: Conversion, field: Field, texts: Texts | None) -> tuple[str, Converter]:
     """Python conversion and converter for one argument."""
     letter = conversion.letter
-    if letter in UNSUPPORTED:
-        raise fail("D_UNKNOWN", f'%{letter} is not supported yet: "{text}"')
+    if letter in FLOATS:
+        raise fail("D_PRINTF_ARG_TYPE", f'%{letter} takes a floating-point number, and D has none: "{text}"')
     kind = field.kind
     if field.is_code and letter in "aAk":
         return _spec(conversion.replace(precision=None), "-", "s"), (texts or plain_texts()).of(field)

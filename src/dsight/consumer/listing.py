@@ -7,14 +7,16 @@ distribution stands below its key as a table of 40 columns of @.
 
 from __future__ import annotations
 
-from dsight.consumer.aggregate import DISTRIBUTIONS, bucket_values, ordered
+from dsight.consumer.aggregate import DISTRIBUTIONS, bucket_values, weight
+from dsight.consumer.display import Display
 from dsight.consumer.format import ADDRESSES, STRINGS, compile_format, hexdump, is_text, plain_texts, string_text
+from dsight.consumer.histogram import distribution, of_keys, packed
 from dsight.errors import fail
 from dsight.source import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from dsight.consumer.aggregate import Key, Number, Snapshot
     from dsight.consumer.symbolise import Texts
@@ -22,9 +24,6 @@ if TYPE_CHECKING:
 
 # Width of a traced integer by its size in bytes, after one space.
 INTEGER_WIDTHS = {1: 3, 2: 5, 4: 8, 8: 16}
-
-HEAD = "           value  ------------- Distribution ------------- count    \n"
-BAR = 40
 
 
 def key_text(fields: Sequence[Field], key: Key, texts: Texts | None = None) -> str:
@@ -48,47 +47,43 @@ def key_text(fields: Sequence[Field], key: Key, texts: Texts | None = None) -> s
     return out
 
 
-def distribution(layout: AggLayout, counts: tuple[int, ...]) -> str:
-    """The table of a distribution: the buckets counted and one empty bucket on each side."""
-    used = [i for i, n in enumerate(counts) if n]
-    if not used:
-        return HEAD
-    first, last = max(0, used[0] - 1), min(len(counts) - 1, used[-1] + 1)
-    labels = bucket_values(layout)
-    total = sum([abs(n) for n in counts])
-    lines = [HEAD]
-    for i in range(first, last + 1):
-        label = str(labels[i])
-        if layout.func != "quantize" and i == 0:
-            label = f"< {labels[1]}"
-        elif layout.func != "quantize" and i == len(counts) - 1:
-            label = f">= {labels[i]}"
-        # Rounded to the nearest column, halves up; a negative count (a negative increment) has no bar.
-        bar = "@" * ((2 * BAR * counts[i] + total) // (2 * total)) if counts[i] > 0 else ""
-        lines.append(f"{label:>16s} |{bar:{BAR}s} {counts[i]:<9d}\n")
-    return "".join(lines)
-
-
-def default(layouts: Sequence[AggLayout], snapshots: Sequence[Snapshot], texts: Texts | None = None) -> str:
-    """The listing of one aggregation, or of several side by side (printa(@a, @b)); "" without a key."""
+def default(
+    layouts: Sequence[AggLayout],
+    snapshots: Sequence[Snapshot],
+    texts: Texts | None = None,
+    display: Display | None = None,
+) -> str:
+    """The listing of one aggregation, or of several side by side; "" without a key."""
     if not any(snapshots):
         return ""
+    display = display or Display()
+    layout, keys = layouts[0], layouts[0].keys
+    full = _full(layouts, snapshots)
+    order = _ordered(layouts, full, display)
+    if len(layouts) == 1 and keys and (display.aggpack if layout.func in DISTRIBUTIONS else display.agghist):
+        rows = [(_key_words(keys, key, texts), full[0][key]) for key in order]
+        if layout.func in DISTRIBUTIONS:
+            return "\n" + packed(layout, rows, display.aggzoom, display.utf8)  # type: ignore[arg-type]
+        return "\n" + of_keys(rows, display.aggzoom)  # type: ignore[arg-type]
     lines = ["\n"]
-    keys = layouts[0].keys
-    for key in _keys(layouts, snapshots):
+    for key in order:
         line = key_text(keys, key, texts)
-        for layout, snapshot in zip(layouts, snapshots):
-            value = snapshot.get(key, _nothing(layout))
+        for layout, snapshot in zip(layouts, full):
+            value = snapshot[key]
             if isinstance(value, int):
                 line += f" {value:16d}"
             else:
-                line += f"\n{distribution(layout, value)}"
+                line += f"\n{distribution(layout, value, display.aggzoom)}"
         lines.append(line + "\n")
     return "".join(lines)
 
 
 def formatted(
-    text: str, layouts: Sequence[AggLayout], snapshots: Sequence[Snapshot], texts: Texts | None = None
+    text: str,
+    layouts: Sequence[AggLayout],
+    snapshots: Sequence[Snapshot],
+    texts: Texts | None = None,
+    display: Display | None = None,
 ) -> str:
     """printa(text, @a, @b ...): the format once for each key.
 
@@ -97,30 +92,46 @@ def formatted(
     """
     if any(len(layout.keys) != len(layouts[0].keys) for layout in layouts):
         raise fail("D_PRINTA_AGGKEY", "printa() of aggregations with different keys")
+    display = display or Display()
     keys = [(f"k{i}", field) for i, field in enumerate(layouts[0].keys)]
     names = [f"a{i}" for i in range(len(layouts))]
     template = compile_format(text, keys, names, texts)
     line = template.single([name for name, _ in keys] + names)
+    full = _full(layouts, snapshots)
     out = []
-    for key in _keys(layouts, snapshots):
-        values = [_cell(layout, snapshot.get(key, _nothing(layout))) for layout, snapshot in zip(layouts, snapshots)]
+    for key in _ordered(layouts, full, display):
+        values = [_cell(layout, snapshot[key], display.aggzoom) for layout, snapshot in zip(layouts, full)]
         out.append(line(*key, *values))
     return "".join(out)
 
 
-def _cell(layout: AggLayout, value: Number) -> int | str:
-    return value if isinstance(value, int) else "\n" + distribution(layout, value)
+def _cell(layout: AggLayout, value: Number, zoom: bool) -> int | str:
+    return value if isinstance(value, int) else "\n" + distribution(layout, value, zoom)
 
 
-def _nothing(layout: AggLayout) -> Number:
-    """The value of a key another aggregation has and this one has not."""
-    return (0,) * len(bucket_values(layout)) if layout.func in DISTRIBUTIONS else 0
+def _key_words(fields: Sequence[Field], key: Key, texts: Texts | None) -> str:
+    """A key on one line, without columns."""
+    return " ".join(key_text(fields, key, texts).split())
 
 
-def _keys(layouts: Sequence[AggLayout], snapshots: Sequence[Snapshot]) -> list[Key]:
-    """The keys of all snapshots, ordered by the first aggregation's values."""
-    first = dict(snapshots[0])
-    for snapshot in snapshots[1:]:
-        for key in snapshot:
-            first.setdefault(key, _nothing(layouts[0]))
-    return ordered(layouts[0], first)
+def _full(layouts: Sequence[AggLayout], snapshots: Sequence[Snapshot]) -> list[Snapshot]:
+    """The snapshots, each with the keys of all: nothing where another has the key."""
+    if len(snapshots) == 1:
+        return [snapshots[0]]
+    every: Snapshot = {}
+    for snapshot in snapshots:
+        every.update(snapshot)
+    full = []
+    for layout, snapshot in zip(layouts, snapshots):
+        nothing: Number = (0,) * len(bucket_values(layout)) if layout.func in DISTRIBUTIONS else 0
+        full.append(dict.fromkeys(every, nothing) | snapshot)
+    return full
+
+
+def _ordered(layouts: Sequence[AggLayout], full: Sequence[Snapshot], display: Display) -> list[Key]:
+    return display.ordered(layouts, full, [_weigher(layout) for layout in layouts])
+
+
+def _weigher(layout: AggLayout) -> Callable[[Number], int]:
+    labels = bucket_values(layout) if layout.func in DISTRIBUTIONS else ()
+    return lambda value: weight(value, labels)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import struct
 
 from dsight.consumer import listing
-from dsight.consumer.decode import FAULT_STRUCT, Decoder, fault, unpacker
+from dsight.consumer.decode import FAULT_STRUCT, Decoder, fault, string_value, unpacker
+from dsight.consumer.display import Display
 from dsight.consumer.format import (
     ADDRESSES,
     STRINGS,
@@ -23,7 +24,8 @@ from dsight.consumer.format import (
     plain_texts,
     raw_text,
 )
-from dsight.errors import fail
+from dsight.consumer.outlet import Outlet
+from dsight.errors import UsageError, fail
 from dsight.record import FAULT, FAULTS
 from dsight.source import printable
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from dsight.consumer.aggregate import Aggregations
     from dsight.consumer.symbolise import Texts
     from dsight.lang.catalog import Probe
-    from dsight.record import Action, AggLayout, RecordLayout
+    from dsight.record import Action, AggLayout, Field, RecordLayout
 
     class Writer(Protocol):
         def write(self, data: bytes, /) -> object: ...
@@ -47,7 +49,15 @@ if TYPE_CHECKING:
 HEADER = "CPU     ID                    FUNCTION:NAME\n"
 ADDRESS_FAULTS = (1, 2, 6, 7)  # their messages name the address
 CODE_ACTIONS = ("stack", "ustack", "jstack", "func", "mod", "sym", "uaddr", "ufunc", "umod", "usym")
-TEXT_ACTIONS = ("trace", "printf", "tracemem", *CODE_ACTIONS)
+TEXT_ACTIONS = ("trace", "printf", "tracemem", "print", *CODE_ACTIONS)
+COMMANDS = ("freopen", "system")  # actions with a format
+FLOW_HEADER = "CPU FUNCTION                                 \n"
+
+# What is lost, and the tag that -x droptags shows (dtrace_handle_drop(3DTRACE)).
+DROP_TAGS = {
+    "drop": "PRINCIPAL", "aggregation drop": "AGGREGATION", "dynamic variable drop": "DYNAMIC",
+    "speculative drop": "SPEC", "failed speculation": "SPECUNAVAIL",
+}  # fmt: skip
 
 
 class Printer:
@@ -58,6 +68,9 @@ class Printer:
     aggregations  what printa(), clear(), trunc() ... ask; None: the script has none
     on_exit       called with the status an exit() action recorded
     texts         how code is shown; None: as numbers
+    display       how output looks; `quiet` alone is enough where nothing else is asked for
+    setopt        carries out setopt(name, value); raises UsageError
+    droptags      -x droptags: messages of drops name their kind
     """
 
     def __init__(
@@ -71,20 +84,28 @@ class Printer:
         aggregations: Aggregations | None = None,
         on_exit: Callable[[int], None] | None = None,
         texts: Texts | None = None,
+        display: Display | None = None,
+        setopt: Callable[[str, str], None] | None = None,
+        droptags: bool = False,
     ) -> None:
+        self.display = display or Display(quiet=quiet)
+        self._setopt = setopt
+        self._droptags = droptags
+        self._changed = False  # display is not what the plans were made for
+        self._depths: dict[int, int] = {}  # of -F's indentation, by CPU
+        self._last: dict[int, tuple[int, int]] = {}  # by CPU: probe and clause of the last record
         self.texts = texts
         self.decoder = Decoder(layouts, texts)
         self.layouts = self.decoder.layouts
         self.probes = probes
-        self.quiet = quiet
         self.aggregations = aggregations
-        self._out = out
+        self._out = Outlet(out)
         self._err = err
         self._on_exit = on_exit
         self._plans: dict[int, _Plan] = {}
         self._names = Cache(self._probe_column)
         self._pending: list[str] = []
-        self._headed = quiet
+        self._headed = False
         self._printed: set[int] = set()  # aggregations some printa() names: not listed at the end
         for layout in layouts:
             for action in layout.actions:
@@ -101,13 +122,17 @@ class Printer:
                 for row in FAULT_STRUCT.iter_unpack(view[start : start + count * stride]):
                     self._fault(row)
                 continue
-            if not self._headed:
+            if not self._headed and not self.display.quiet:
                 self._headed = True
-                self._pending.append(HEADER)
+                self._pending.append(FLOW_HEADER if self.display.flowindent else HEADER)
             plan = self._plans.get(layout) or self._plan(layout)
             if plan.batch is None:
                 for row in plan.struct.iter_unpack(view[start : start + count * stride]):
                     plan.each(self, row)
+                    if self._changed:
+                        self._changed = False
+                        self._plans.clear()
+                        plan = self._plan(layout)  # of the same kind: what changes the display is no text
             elif count == 1:
                 self._pending += plan.batch((plan.struct.unpack_from(view, start),))
             else:
@@ -127,7 +152,8 @@ class Printer:
         """Report lost records: `dtrace: 3 drops on CPU 1` (cpu None: it does not matter which)."""
         where = "" if cpu is None else f" on CPU {cpu}"
         what, _, why = what.partition(" (")
-        self.error(f"{count} {what}{'' if count == 1 else 's'}{f' ({why}' if why else ''}{where}")
+        tag = f"[DTRACEDROP_{DROP_TAGS.get(what, 'PRINCIPAL')}] " if self._droptags else ""
+        self.error(f"{tag}{count} {what}{'' if count == 1 else 's'}{f' ({why}' if why else ''}{where}")
 
     def error(self, message: str) -> None:
         """A line on the error stream, after all output that came before it."""
@@ -140,8 +166,10 @@ class Printer:
             self.aggregations.release()
             for id, layout in self.aggregations.layouts.items():
                 if id not in self._printed:
-                    self._pending.append(listing.default([layout], [self.aggregations.snapshot(id)], self.texts))
+                    shown = listing.default([layout], [self.aggregations.snapshot(id)], self.texts, self.display)
+                    self._pending.append(shown)
         self.flush()
+        self._out.close()
 
     # ---- layouts to plans
 
@@ -155,15 +183,65 @@ class Printer:
         name = f"{probe.function}:{probe.name}" if probe else "?:?"
         return f"{id:6d} {printable(name):>32s}"
 
-    def prefix(self) -> Template:
-        """What each record starts with: nothing when quiet (the place for -F's indentation)."""
-        return Template() if self.quiet else Template("%3d %s ", (("cpu", None), ("probe", self._names)))
+    def prefix(self, layout: RecordLayout) -> Template:
+        """What each record of a layout starts with: nothing when quiet."""
+        if self.display.quiet:
+            return Template()
+        if self.display.flowindent:
+            clause = layout.clause
+            return Template("%s ", ((("cpu", "probe"), lambda cpu, probe: self._flow(cpu, probe, clause)),))
+        return Template("%3d %s ", (("cpu", None), ("probe", self._names)))
+
+    def _flow(self, cpu: int, id: int, clause: int) -> str:
+        """-F: CPU and the function, entered (->, system calls =>), left (<-, <=) or passed (|); two columns
+        for each call it is in (dtrace(1), -F).  A further clause of one firing does not go in again."""
+        probe = self.probes.get(id)
+        last, self._last[cpu] = self._last.get(cpu), (id, clause)
+        again = last is not None and last[0] == id and clause > last[1]
+        depth = self._depths.get(cpu, 0)
+        if probe is None:
+            text = "| ?:?"
+        elif probe.name not in ("entry", "return") or again:
+            text = f"| {probe.function}:{probe.name}"
+        elif probe.name == "entry":
+            text = f"{'=' if probe.provider == 'syscall' else '-'}> {probe.function}"
+            self._depths[cpu] = depth + 1
+        else:
+            depth = self._depths[cpu] = max(0, depth - 1)
+            text = f"<{'=' if probe.provider == 'syscall' else '-'} {probe.function}"
+        return f"{cpu:3d} {' ' * (2 * depth + 1) + printable(text):41s}"
 
     # ---- actions that are not text
 
     def _exit(self, status: int) -> str:
         if self._on_exit is not None:
             self._on_exit(status)
+        return ""
+
+    def _command(self, kind: str, text: str) -> str:
+        """freopen or system, with its format carried out."""
+        self.flush()
+        if kind == "system":
+            self._out.run(text)
+        else:
+            wrong = self._out.reopen(text)
+            if wrong:
+                self.error(f"freopen: {wrong}")
+        return ""
+
+    def _truncate(self) -> str:
+        self.flush()
+        self._out.truncate()
+        return ""
+
+    def _set(self, name: str, value: str = "") -> str:
+        """One setopt()."""
+        try:
+            if self._setopt is not None:
+                self._setopt(name, value)
+        except UsageError as e:
+            self.error(f"setopt: {e.message.replace('-x ', '')}")
+        self._changed = True
         return ""
 
     def _aggregation(self, action: Action, argument: int | None) -> str:
@@ -175,9 +253,9 @@ class Printer:
             layouts: list[AggLayout] = [source.layouts[id] for id in action.aggs]
             snapshots = [source.snapshot(id) for id in action.aggs]
             return (
-                listing.formatted(action.text, layouts, snapshots, self.texts)
+                listing.formatted(action.text, layouts, snapshots, self.texts, self.display)
                 if action.text
-                else listing.default(layouts, snapshots, self.texts)
+                else listing.default(layouts, snapshots, self.texts, self.display)
             )
         for id in action.aggs:
             if action.kind == "clear":
@@ -251,7 +329,7 @@ class _Plan:
         """The steps of the actions that ran: neighbouring text actions become one."""
         printer = self._printer
         steps: list[Step] = []
-        text = printer.prefix()
+        text = printer.prefix(self._layout)
         for action in self._layout.actions:
             if action.bit >= 0 and self._mask >= 0 and not mask >> action.bit & 1:
                 continue
@@ -261,7 +339,7 @@ class _Plan:
             self._flush(steps, text)
             text = Template()
             steps.append(self._call(action))
-        if not printer.quiet:
+        if not printer.display.quiet:
             text += literal("\n")
         self._flush(steps, text)
         return steps
@@ -279,13 +357,22 @@ class _Plan:
             return lambda row: printer._exit(row[at])
         if action.kind in ("printa", "clear", "trunc", "normalize", "denormalize"):
             return lambda row: printer._aggregation(action, row[at] if at >= 0 else None)
+        if action.kind == "ftruncate":
+            return lambda row: printer._truncate()
+        if action.kind == "setopt":
+            ats = [self._columns.index(f"f{i}") for i in action.fields]
+            return lambda row: printer._set(*[string_value(row[at]) for at in ats])
+        if action.kind in COMMANDS:
+            fields = [(f"f{i}", self._layout.fields[i]) for i in action.fields]
+            text = compile_format(action.text, fields, (), printer.texts).single(self._columns)
+            return lambda row: printer._command(action.kind, text(*row))
         raise fail("D_UNKNOWN", f"{action.kind}() is not supported yet")
 
     def _text(self, actions: Iterable[Action]) -> Template:
-        template = self._printer.prefix()
+        template = self._printer.prefix(self._layout)
         for action in actions:
             template += self._action(action)
-        return template if self._printer.quiet else template + literal("\n")
+        return template if self._printer.display.quiet else template + literal("\n")
 
     def _action(self, action: Action) -> Template:
         """The text of one action of TEXT_ACTIONS."""
@@ -293,15 +380,30 @@ class _Plan:
         if action.kind == "printf":
             return compile_format(action.text, fields, (), self._printer.texts)
         name, field = fields[0]
-        quiet = self._printer.quiet
+        quiet, rawbytes = self._printer.display.quiet, self._printer.display.rawbytes
         if action.kind == "tracemem":
+            if len(fields) > 1:
+                return Template("%s", (((name, fields[1][0]), lambda raw, size: hexdump(raw[:size])),))
             return Template("%s", ((name, hexdump),))
+        if action.kind == "print":
+            return Template("%s", ((name, self._rendered(action, field)),))
         if field.is_code:
             stack = quiet or field.kind in ("kstack", "ustack")
             return Template("%s" if stack else "  %-50s", ((name, (self._printer.texts or plain_texts()).of(field)),))
         if field.kind in ("i", "u"):
             return Template("%d" if quiet else f" %{listing.INTEGER_WIDTHS[field.size]}d", ((name, None),))
         if field.kind == "b":
-            return Template("%s" if quiet else "  %-33s", ((name, raw_text),))
+            return Template("%s" if quiet else "  %-33s", ((name, hexdump if rawbytes else raw_text),))
         how = named(field) if field.kind == "n" else ADDRESSES if field.kind == "inet" else STRINGS
         return Template("%s" if quiet else "  %-33s", ((name, how),))
+
+    def _rendered(self, action: Action, field: Field) -> Callable[[Any], str]:
+        """print(): the value with its type."""
+        from dsight.consumer.render import typed_value
+
+        shape = action.shape
+        assert shape is not None
+        how = named(field) if field.kind == "n" else {"s": STRINGS, "inet": ADDRESSES}.get(field.kind)
+        if how is None:
+            return lambda value: typed_value(shape, value)
+        return lambda value: typed_value(shape, how[value])

@@ -266,6 +266,10 @@ def _enter(low: Lowering, clauses: list[typed.Clause]) -> None:
         active = b.label("active")
         b.br("eq", state, ACTIVE, active, low.out)
         b.start(active)
+        if low.options.cpu >= 0:
+            here = b.label("cpu")
+            b.br("eq", lower_builtin.cpu(low), low.options.cpu, here, low.out)
+            b.start(here)
     if unit.entry.probe < 0:
         low.probe = lower_builtin.look_up_probe(low)
     if unit.guard is not None and not low.part:

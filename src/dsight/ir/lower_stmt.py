@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dsight.ir import lower_agg, lower_expr, lower_spec, lower_text
-from dsight.ir.ops import Reg
-from dsight.ir.storage import STATE, STOPPED, tracemem_size
+from dsight.ir.ops import Bounded, Reg
+from dsight.ir.storage import STATE, STOPPED, is_object, tracemem_size
 from dsight.lang import typed
+from dsight.lang.types import Pointer
 from dsight.record import BADADDR
 
 TYPE_CHECKING = False
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 # Actions with a place in the record.
 RECORDED = frozenset(
     "trace printf tracemem exit printa clear trunc normalize denormalize "
+    "print freopen ftruncate system setopt "
     "stack ustack jstack func mod sym uaddr ufunc umod usym".split()
 )
 
@@ -98,7 +100,12 @@ def _action(low: Lowering, stmt: typed.ActionStmt) -> None:
     action = layout.actions[low.next_action]
     low.next_action += 1
     if stmt.name == "tracemem":
-        _tracemem(low, stmt, rec, layout.fields[action.fields[0]].offset)
+        _tracemem(low, stmt, rec, [layout.fields[i].offset for i in action.fields])
+    elif stmt.name in ("print", "trace") and is_object(stmt.args[0]):
+        f = layout.fields[action.fields[0]]
+        source = lower_expr.scalar(low, typed.AddrOf(Pointer(stmt.args[0].type), stmt.span, stmt.args[0]))
+        result = b.call("probe_read_kernel", lower_expr.plus_reg(low, rec, f.offset), f.size, source)
+        low.fault_if("ne", result, 0, BADADDR, source)
     else:
         for index, value in zip(action.fields, stmt.args):
             f = layout.fields[index]
@@ -110,10 +117,22 @@ def _action(low: Lowering, stmt: typed.ActionStmt) -> None:
         b.set(low.exiting, "mov", 1)
 
 
-def _tracemem(low: Lowering, stmt: typed.ActionStmt, rec: Reg, offset: int) -> None:
+def _tracemem(low: Lowering, stmt: typed.ActionStmt, rec: Reg, offsets: list[int]) -> None:
+    """The bytes, and with a third argument how many of them count: as many are read."""
     b = low.b
+    size: int | Bounded = tracemem_size(stmt)
+    if len(offsets) > 1:
+        wanted, done, clamp = b.reg(), b.label("wanted"), b.label("clamp")
+        b.set(wanted, "mov", lower_expr.scalar(low, stmt.args[2]))
+        b.br("ugt", wanted, tracemem_size(stmt), clamp, done)
+        b.start(clamp)
+        b.set(wanted, "mov", tracemem_size(stmt))
+        b.jmp(done)
+        b.start(done)
+        b.store(rec, offsets[1], 8, wanted)
+        size = Bounded(wanted, tracemem_size(stmt))
     base, at, _ = lower_expr.place(low, stmt.args[0])
     source = lower_expr.plus(low, base, at)
-    target = lower_expr.plus_reg(low, rec, offset)
-    result = b.call("probe_read_kernel", target, tracemem_size(stmt), source)
+    target = lower_expr.plus_reg(low, rec, offsets[0])
+    result = b.call("probe_read_kernel", target, size, source)
     low.fault_if("ne", result, 0, BADADDR, source)

@@ -56,7 +56,7 @@ class Options:
 
     __slots__ = (
         "strsize", "scratchsize", "bufsize", "aggsize", "dynvarsize", "stackframes", "ustackframes", "nspec",
-        "specsize",
+        "specsize", "printsize", "cpu",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +70,8 @@ class Options:
         ustackframes: int = 100,
         nspec: int = 1,
         specsize: int = 32 << 10,
+        printsize: int = 8 << 10,
+        cpu: int = -1,
     ) -> None:
         self.strsize = strsize
         self.scratchsize = scratchsize
@@ -80,6 +82,8 @@ class Options:
         self.ustackframes = ustackframes
         self.nspec = nspec
         self.specsize = specsize
+        self.printsize = printsize
+        self.cpu = cpu
 
 
 def round8(n: int) -> int:
@@ -306,7 +310,8 @@ def lay_clause(clause: typed.Clause, script: typed.Script, options: Options) -> 
                 if in_if:
                     bit = conditional
                     conditional += 1
-                actions.append(Action(stmt.name, tuple(range(first, len(found))), stmt.text, stmt.aggs, bit))
+                shape = print_shape(stmt) if stmt.name == "print" else None
+                actions.append(Action(stmt.name, tuple(range(first, len(found))), stmt.text, stmt.aggs, bit, shape))
 
     walk(clause.body, False)
     if not actions and not clause.default and not speculates and not ends:
@@ -327,7 +332,15 @@ def lay_clause(clause: typed.Clause, script: typed.Script, options: Options) -> 
 def action_fields(stmt: typed.ActionStmt, script: typed.Script, options: Options) -> list[Field]:
     """The fields (not placed yet) one action records."""
     if stmt.name == "tracemem":
-        return [Field("b", 0, tracemem_size(stmt))]
+        return [Field("b", 0, tracemem_size(stmt)), *[Field("u", 0, 8)] * (len(stmt.args) - 2)]
+    if stmt.name in ("print", "trace") and is_object(stmt.args[0]):
+        size = stmt.args[0].type.size
+        if stmt.name == "print" and size > options.printsize:
+            raise fail(
+                "D_PRINT_SIZE", f'a "{stmt.args[0].type}" takes {size} bytes, print() at most {options.printsize}',
+                stmt.span, f"-x printsize={size}, or print one of its members",
+            )  # fmt: skip
+        return [Field("b", 0, size)]
     return [value_field(e, script, options) for e in stmt.args]
 
 
@@ -335,6 +348,18 @@ def tracemem_size(stmt: typed.ActionStmt) -> int:
     size = stmt.args[1]
     assert isinstance(size, typed.Const)
     return size.value
+
+
+def is_object(e: typed.TExpr) -> bool:
+    """Whether an argument of print() or trace() is recorded as the bytes it has in memory."""
+    return isinstance(e, (typed.Mem, typed.Var)) and isinstance(unqualified(e.type), (Struct, Array))
+
+
+def print_shape(stmt: typed.ActionStmt) -> record.Shape:
+    """The type of what print() shows.  Raises CompileError where its size has no end."""
+    from dsight.ir.shapes import shape_of
+
+    return shape_of(stmt.args[0].type)
 
 
 def int_signed(t: Type) -> bool:

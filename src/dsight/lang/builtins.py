@@ -162,11 +162,11 @@ SUBROUTINES = {
 
 # Actions that `check_action` has rules for ...
 ACTIONS = frozenset(
-    "printf trace tracemem printa exit clear trunc normalize denormalize "
+    "printf trace tracemem printa exit clear trunc normalize denormalize print freopen ftruncate system setopt "
     "stack ustack jstack func mod sym uaddr ufunc umod usym "
     "speculate commit discard raise stop breakpoint panic".split()
 )
 # ... and those D has besides.
-OTHER_ACTIONS = frozenset("chill freopen ftruncate pcap print return setopt system".split())
+OTHER_ACTIONS = frozenset("chill pcap return".split())
 
 AGGREGATING = frozenset({"avg", "count", "llquantize", "lquantize", "max", "min", "quantize", "stddev", "sum"})

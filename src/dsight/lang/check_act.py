@@ -19,7 +19,7 @@ RECORDING = frozenset(
     "trace printf printa print tracemem stack ustack jstack func mod sym uaddr ufunc umod usym pcap".split()
 )
 # Actions and subroutines that change what is traced: -w, or #pragma D option destructive.
-DESTRUCTIVE = frozenset("copyout copyoutstr raise stop system chill breakpoint panic".split())
+DESTRUCTIVE = frozenset("copyout copyoutstr raise stop system freopen chill breakpoint panic".split())
 
 # What no Linux lets a BPF program do.
 IMPOSSIBLE = {

@@ -7,7 +7,7 @@ from dsight import printf
 from dsight.errors import CompileError, fail
 from dsight.lang import check_stack
 from dsight.lang.check_convert import is_int, is_ptr, is_string, quoted, string_hint, to_string
-from dsight.lang.scope import Scope, unsupported
+from dsight.lang.scope import Scope
 from dsight.lang.typed import Const, TExpr
 from dsight.lang.types import Int, Stack, Symaddr, Type, is_stringlike, unqualified
 
@@ -44,9 +44,9 @@ def parse(lit: ast.StrLit, what: str) -> tuple[str | printf.Conversion, ...]:
         raise fail("D_PRINTF_ARG_FMT", error.message, span, "a percent sign itself is written %%") from None
 
 
-def arguments(cx: Scope, lit: ast.StrLit, given: list[TExpr]) -> tuple[TExpr, ...]:
+def arguments(cx: Scope, lit: ast.StrLit, given: list[TExpr], what: str = "printf") -> tuple[TExpr, ...]:
     """The arguments of printf, checked against its format, as they are recorded."""
-    parts = parse(lit, "printf")
+    parts = parse(lit, what)
     wanted: list[tuple[str, printf.Conversion, bool]] = []
     for part in parts:
         if isinstance(part, str):
@@ -56,8 +56,11 @@ def arguments(cx: Scope, lit: ast.StrLit, given: list[TExpr]) -> tuple[TExpr, ..
                 "D_PRINTF_AGG_CONV", f"{_said(part)} prints an aggregation: that is for printa()", lit.span,
                 "printf() prints values, printa() aggregations",
             )  # fmt: skip
-        if part.letter in printf.UNSUPPORTED:
-            raise unsupported(f"{_said(part)} is", lit.span, "D values are integers and strings")
+        if part.letter in printf.FLOATS:
+            raise fail(
+                "D_PRINTF_ARG_TYPE", f"{_said(part)} takes a floating-point number, and D has none", lit.span,
+                "D values are integers and strings: write %d",
+            )  # fmt: skip
         accepts = part.accepts
         wanted += [(kind, part, n < len(accepts) - 1) for n, kind in enumerate(accepts)]
     result = []

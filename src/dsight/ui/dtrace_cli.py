@@ -15,6 +15,8 @@ from dsight.source import Source, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dsight.api import Machine
     from dsight.compile import Compiled
     from dsight.consumer.output import Printer
@@ -35,6 +37,7 @@ usage: dtrace [-CeFhlqSvVwZ] [-b bufsz] [-c cmd] [-D name[=def]] [-I path] [-o o
   -l                   list the probes matched instead of enabling them
   -c cmd, -p pid       run cmd, or take pid; $target is its pid, and tracing ends with it
   -q                   quiet: only what the script prints
+  -F                   indent by function entry and return
   -o output            append the output to a file
   -x opt[=val]         set an option
   -w                   allow destructive actions
@@ -52,9 +55,10 @@ examples:
 _WITH_VALUE = "bcDIoLpsUxXPmfni"
 _FLAGS = "aACeFGhHlqSvVwZ"
 _NOT_YET = {
-    "a": "anonymous tracing", "A": "anonymous tracing", "F": "flow indentation", "G": "USDT objects",
+    "a": "anonymous tracing", "A": "anonymous tracing", "G": "USDT objects",
     "h": "USDT headers", "H": "printing included files", "L": "library folders", "X": "ISO C modes",
 }  # fmt: skip
+_CPP = {"define": "D", "undef": "U", "incdir": "I"}  # options that may be given several times
 DUMPS = ("tokens", "ast", "types", "ir", "asm", "spec", "records")
 
 
@@ -150,6 +154,8 @@ def _take(c: Command, letter: str, value: str) -> None:
         c.cpp.append((letter, value))
     elif letter == "x":
         name, _, text = value.partition("=")
+        if name in _CPP:
+            c.cpp.append((_CPP[name], text))
         c.options[name] = text
 
 
@@ -210,6 +216,12 @@ def run(command: Command) -> int:
         command.options["zdefs"] = ""
     if "w" in command.flags:
         command.options["destructive"] = ""
+    if "q" in command.flags:
+        command.options["quiet"] = ""
+    if "F" in command.flags:
+        command.options["flowindent"] = ""
+    if opts.is_set(command.options, "verbose"):
+        command.flags.add("v")
     for name, value in command.options.items():
         opts.check(name, value)
     if "l" in command.flags:
@@ -281,12 +293,12 @@ def _trace(command: Command, here: Machine, target: Target | None, timings: Timi
         dumps.show(command.dump or ["ir", "asm"], sources, here, macros, compiled, sys.stderr)
     if "e" in command.flags or command.dump:
         return 0
-    quiet = "q" in command.flags or opts.is_set(options, "quiet")
+    quiet = opts.is_set(options, "quiet")
     if not quiet:
         _matched(command, sources, compiled)
     if "v" in command.flags:
         dumps.stands_on(compiled, sys.stderr)
-    return _session(command, here, compiled, target, quiet, timings, here.texts(compiled, options))
+    return _session(command, here, compiled, target, options, timings, here.texts(compiled, options))
 
 
 def _session(
@@ -294,15 +306,16 @@ def _session(
     here: Machine,
     compiled: Compiled,
     target: Target | None,
-    quiet: bool,
+    options: dict[str, str],
     timings: Timings,
     texts: Texts | None,
 ) -> int:
     import gc
 
+    from dsight import options as opts
     from dsight.consumer.aggregate import Aggregations
     from dsight.consumer.output import Printer
-    from dsight.session import Session
+    from dsight.session import STATUS, Session
     from dsight.ui.interrupt import Interrupts
 
     status = 0
@@ -312,8 +325,17 @@ def _session(
         status = value & 0xFF
 
     out = _open_output(command.output)
+    display = opts.display_of(options, utf8=_speaks_utf8())
     sink = _Deferred()
-    session = Session(compiled, here.registry, sink)
+    resized = None
+    if options.get("bufresize") != "manual":
+
+        def resized(size: int) -> None:
+            if not opts.is_set(options, "quietresize"):
+                printer.error(f"buffer size lowered to {opts.size_text(size)}")
+
+    status_rate = opts.rate("statusrate", options["statusrate"]) / 1e9 if "statusrate" in options else STATUS
+    session = Session(compiled, here.registry, sink, status=status_rate, resized=resized)
     aggregations = (
         Aggregations(compiled.aggs, session.aggregation_entries, session.erase, texts) if compiled.aggs else None
     )
@@ -322,12 +344,23 @@ def _session(
         compiled.probes,
         out,
         sys.stderr.buffer,
-        quiet=quiet,
         aggregations=aggregations,
         on_exit=on_exit,
         texts=texts,
+        display=display,
+        setopt=lambda name, value: opts.set_display(display, name, value),
+        droptags=opts.is_set(options, "droptags"),
     )
     sink.printer = printer
+    sink.take = printer.records
+    hold = None
+    if options.get("bufpolicy", "switch") != "switch":
+        from dsight.consumer.hold import Hold
+
+        limit = opts.lowering(options).bufsize
+        extent = printer.decoder.split
+        hold = Hold(options["bufpolicy"], limit, printer.records, lambda v: extent(v)[1], session.request_stop)
+        sink.take = hold.records
     try:
         interrupts = Interrupts(session)
         try:
@@ -336,12 +369,15 @@ def _session(
             if command.timings:
                 timings.show(sys.stderr)
             if target is not None:
-                session.watch(target.pidfd, lambda: _ended(session, target, printer, quiet))
+                session.watch(target.pidfd, lambda: _ended(session, target, printer))
                 target.release()
             gc.freeze()  # nothing made so far is garbage: a collection would take longer than the compiler
             gc.disable()
             while session.running:
                 session.wait()
+            if hold is not None:
+                session.drain()
+                hold.release()
             session.stop()
             printer.finish()
         finally:
@@ -358,20 +394,21 @@ class _Deferred:
     """The session's sink before there is a printer, which needs the session."""
 
     printer: Printer
+    take: Callable[[memoryview], int]
 
     def records(self, view: memoryview) -> int:
-        return self.printer.records(view)
+        return self.take(view)
 
     def drops(self, count: int, cpu: int | None = None, what: str = "drop") -> None:
         self.printer.drops(count, cpu, what)
 
 
-def _ended(session: Session, target: Target, printer: Printer, quiet: bool) -> None:
+def _ended(session: Session, target: Target, printer: Printer) -> None:
     """The target is gone: so is the trace."""
     session.unwatch(target.pidfd)
     target.wait()
     session.drain()
-    if not quiet:
+    if not printer.display.quiet:
         printer.error(f"pid {target.pid} has exited")
     session.request_stop()
 
@@ -387,6 +424,18 @@ class _Out:
         while left:
             left = left[os.write(self._fd, left) :]
         return len(data)
+
+    def fileno(self) -> int:
+        return self._fd
+
+
+def _speaks_utf8() -> bool:
+    """Whether the terminal's character set is UTF-8, as the environment has it (locale(7))."""
+    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
+        value = os.environ.get(name)
+        if value:
+            return value.upper().replace("-", "").endswith("UTF8")
+    return False
 
 
 def _open_output(path: str) -> _Out:

@@ -92,14 +92,13 @@ def test_service_names():
 @pytest.mark.parametrize(
     "text, pairs, tag",
     [
-        ("%f", [(I4, 1)], "D_UNKNOWN"),
+        ("%f", [(I4, 1)], "D_PRINTF_ARG_TYPE"),
         ("%d", [(S, b"x")], "D_PRINTF_ARG_TYPE"),
         ("%s", [(I4, 1)], "D_PRINTF_ARG_TYPE"),
         ("%d %d", [(I4, 1)], "D_PRINTF_ARG_PROTO"),
         ("%@d", [(I4, 1)], "D_PRINTF_AGG_CONV"),
         ("%*d", [(S, b"x"), (I4, 1)], "D_PRINTF_ARG_PROTO"),
         ("%.*x", [(I4, 2)], "D_PRINTF_ARG_PROTO"),
-        ("%#.*x", [(I4, 2), (I4, 1)], "D_UNKNOWN"),
     ],
 )
 def test_what_cannot_be_shown_is_an_error(text, pairs, tag):

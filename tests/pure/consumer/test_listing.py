@@ -5,7 +5,8 @@ import struct
 import pytest
 
 from dsight.consumer.aggregate import bucket_values
-from dsight.consumer.listing import default, distribution, formatted
+from dsight.consumer.histogram import distribution
+from dsight.consumer.listing import default, formatted
 from dsight.errors import CompileError
 from dsight.record import AggLayout, Field, agg_words, bounds
 
