@@ -103,6 +103,11 @@ CASES: dict[str, tuple[str, tuple[object, ...]]] = {
         BEGIN { this->u.i = 0x01020304; trace(this->u.c[0]); this->u.c[3] = 0xff; v = this->u; trace(v.i); }""",
         (4, -16645372),
     ),
+    "0 clears, and gives storage back": (
+        """struct s g; struct s a[int]; self int v[4]; BEGIN { g.a = 1; g = 0; a[1].a = 2; a[1] = 0; self->v[1] = 3;
+        self->v = 0; trace(g.a); trace(a[1].a); trace(self->v[1]); }""",
+        (0, 0, 0),
+    ),
     # arrays
     "a run-time index": (
         """int a[10]; BEGIN { this->i = 3; a[this->i] = 5; a[this->i + 1] = a[this->i] * 2; trace(a[3]); trace(a[4]);

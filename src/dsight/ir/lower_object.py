@@ -170,13 +170,27 @@ def place(low: Lowering, e: typed.TExpr, write: bool = False) -> tuple[int, int,
 def assign(low: Lowering, e: typed.Assign) -> None:
     """place = value, of one struct or union type."""
     target = e.place
-    if _element_of_map(target):
+    inner = _element_of_map(target)
+    if isinstance(e.value, typed.Const):
+        _clear(low, target, inner)
+        return
+    if inner is not None:
         at = low.scratch_temporary(e.type.size)
         copy_to(low, e.value, low.scratch, at)
         _store(low, target, at)
         return
     pointer, offset = writable_place(low, target)
     copy_to(low, e.value, pointer, offset)
+
+
+def _clear(low: Lowering, target: typed.TExpr, inner: typed.Var | typed.Assoc | None) -> None:
+    """Assign 0: the object's bytes; an element's storage is given back."""
+    if inner is not None:
+        key = lower_var.variable_key(low, inner.var, inner.keys if isinstance(inner, typed.Assoc) else ())
+        low.b.call("map_delete_elem", MapRef(Storage.map_name(inner.var)), key)
+    elif target.type.size:
+        pointer, offset = writable_place(low, target)
+        lower_text.zero(low, pointer, offset, target.type.size)
 
 
 def _element_of_map(target: typed.TExpr) -> typed.Var | typed.Assoc | None:

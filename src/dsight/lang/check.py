@@ -14,12 +14,13 @@ from dsight.lang.library import Library, is_type_name
 from dsight.lang.scope import Clause, Scope, suggest, unsupported
 from dsight.lang.typed import Clause as TypedClause
 from dsight.lang.typed import Script, TExpr, Variable
-from dsight.lang.types import Array, Func, Struct, Type, Void, unqualified
+from dsight.lang.types import Array, Float, Func, Int, Struct, Type, Void, unqualified
 from dsight.source import Diagnostic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dsight.lang.catalog import Catalog, Probe
+    from dsight.source import Span
 
 __all__ = ["Library", "check", "is_type_name"]
 
@@ -58,7 +59,7 @@ def check(
             elif isinstance(item, ast.Translator):
                 check_xlate.define(cx, item)
             elif isinstance(item, ast.Pragma):
-                _pragma(item, pragmas)
+                _pragma(cx, item, pragmas)
             else:
                 raise unsupported("a provider declaration in a script is", item.span)
         except RecursionError:
@@ -206,6 +207,9 @@ def _variable(cx: Scope, scope: str, base: Type, d: ast.Declarator) -> None:
             "D_DECL_ARRNULL", f'the array "{d.name}" needs a size', d.span,
             f"an associative array is declared so: int {d.name}[int];",
         )  # fmt: skip
+    if isinstance(u, Float) or (isinstance(u, Int) and u.size > 8):
+        what = "floating-point" if isinstance(u, Float) else f"{8 * u.size}-bit"
+        raise unsupported(f"a {what} variable is", d.span, "D computes with integers of up to 64 bits")
     declare.variable_size(t, scope if keys is None else "self", d.name, d.span)
     if scope == "global" and (d.name in cx.inlines or d.name in cx.enumerators or d.name in VARIABLES):
         raise fail("D_DECL_IDRED", f'"{d.name}" exists already', d.span, "choose another name")
@@ -235,8 +239,24 @@ def _key(cx: Scope, k: ast.TypeName) -> Type:
 # ---- pragmas
 
 
-def _pragma(item: ast.Pragma, options: list[tuple[str, str]]) -> None:
-    """#pragma D option name[=value]; stability pragmas and depends_on are accepted and change nothing."""
+def _depends_on(cx: Scope, kind: str, name: str, span: Span) -> None:
+    """Refuse a script whose provider or library is not there.  Modules of the kernel come and go, and other
+    systems call theirs by other names: a script finds out by its probes."""
+    from dsight.lang.library import files
+
+    hint = None
+    if kind == "provider" and not cx.catalog.probes(ast.ProbeDesc(name, "", "", "", -1, span)):
+        everything = cx.catalog.probes(ast.ProbeDesc("", "", "", "", -1, span))
+        hint = suggest(name, {p.provider for p in everything})
+    elif kind == "library" and name not in files():
+        hint = suggest(name, files())
+    else:
+        return
+    raise fail("D_PRAGMA_DEPEND", f"the script depends on the {kind} {name}, which is not there", span, hint)
+
+
+def _pragma(cx: Scope, item: ast.Pragma, options: list[tuple[str, str]]) -> None:
+    """#pragma D option name[=value]; error; depends_on.  Stability pragmas are accepted and change nothing."""
     words = item.words
     if item.name == "option":
         if not words:
@@ -253,6 +273,7 @@ def _pragma(item: ast.Pragma, options: list[tuple[str, str]]) -> None:
             raise fail(
                 "D_PRAGMA_MALFORM", "#pragma D depends_on takes provider, module or library, and a name", item.span
             )
+        _depends_on(cx, *words, item.span)
     elif item.name in ("attributes", "binding"):
         if not words:
             raise fail("D_PRAGMA_MALFORM", f"#pragma D {item.name} needs arguments", item.span)

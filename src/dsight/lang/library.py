@@ -81,6 +81,11 @@ class Library:
                 self._translators.setdefault(type_key(item.output.spec), []).append(item)
 
 
+def files() -> set[str]:
+    """The names of the shipped files."""
+    return {*dlib.INDEX.values(), *[name for names in dlib.TRANSLATORS.values() for name in names.split()]}
+
+
 def is_type_name(name: str, catalog: Catalog) -> bool:
     """Whether a word names a type: a built-in or library typedef, or one of the kernel's."""
     if typedef(name) is not None:

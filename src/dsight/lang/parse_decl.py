@@ -217,6 +217,11 @@ class DeclParser(ExprParser):
             name = inner.name
             levels.extend(inner.levels)
         elif named:
+            if self.tok.kind == "SYMBOL":
+                self.fail(
+                    f"a declaration cannot name the kernel's `{self.tok.text}`", tag="D_DECL_SCOPE", found=False,
+                    hint="its variables exist already: write `name where you use one",
+                )  # fmt: skip
             self.fail("expected a name in the declaration")
         while self.tok.kind in ("[", "("):
             levels.append(self._array() if self.tok.kind == "[" else self._parameters())
@@ -260,7 +265,10 @@ class DeclParser(ExprParser):
         params: list[ast.Declaration] = []
         variadic = False
         while self.tok.kind != ")":
-            if self.accept("..."):
+            if self.tok.kind == "...":
+                if not params:
+                    self.fail("... must follow a parameter", tag="D_DECL_PROTO_VARARGS", found=False)
+                self.advance()
                 variadic = True
                 break
             params.append(self.parameter())

@@ -244,6 +244,7 @@ STATEMENTS = [
     ("D_OP_INCOMPLETE", "x = *(struct opaque *)arg0;", "(struct opaque *)arg0", "not known"),
     ("D_OP_INCOMPAT", "this->s = *(struct sock *)arg0; this->s = *curthread;", None, "incompatible"),
     ("D_OP_INCOMPAT", "this->s = *curthread; this->s = 1;", None, "incompatible"),
+    ("D_OP_VFPTR", "this->f = ((struct sock *)arg0)->sk_hook; this->f++;", "this->f", "function"),
     ("D_ADDROF_VAR", "this->s = *curthread; this->p = &this->s;", "this->s", "members"),
     ("D_OP_SCALAR", "this->s = *curthread; x = this->s == *curthread;", "this->s", "compares"),
     ("D_KEY_TYPE", "this->s = *curthread; x[this->s] = 1;", "this->s", "key"),
@@ -327,6 +328,10 @@ PROGRAMS = [
     ("D_KEY_TYPE", "struct s { int a; }; int x[struct s];", "struct s", "key"),
     ("D_TYPE_ERR", "struct s { uint64 a; };", "uint64", "unknown type"),
     ("D_DECL_ARRNULL", "int x[];", "x[]", "int x[int];"),
+    ("D_DECL_SCOPE", "int `x;", None, "`name"),
+    ("D_DECL_PROTO_VARARGS", "struct s { int (*f)(...); };", None, "must follow"),
+    ("D_UNKNOWN", "double x;", "x", "floating-point"),
+    ("D_TYPE_ERR", "__int128 x;", "__int128", "unknown type"),
     ("D_DECL_ARRBIG", "this char x[100000];", "x[100000]", "100000 bytes"),
     ("D_DECL_ARRBIG", "struct s { char c[20000]; }; self struct s x;", "x", "16384"),
     ("D_ARR_BOUNDS", "int x[3]; BEGIN { x[3] = 1; }", "3", "0 to 2"),
@@ -342,6 +347,8 @@ PROGRAMS = [
     ("D_PRAGMA_MALFORM", "#pragma D option\nBEGIN {}", None, "name=value"),
     ("D_PRAGMA_MALFORM", "#pragma D option quiet destructive\nBEGIN {}", None, "one name=value"),
     ("D_PRAGMA_MALFORM", "#pragma D depends_on tcp\nBEGIN {}", None, "library"),
+    ("D_PRAGMA_DEPEND", "#pragma D depends_on provider syscal\nBEGIN {}", None, "syscall"),
+    ("D_PRAGMA_DEPEND", "#pragma D depends_on library tpc.d\nBEGIN {}", None, "tcp.d"),
 ]  # fmt: skip
 
 CASES = [(tag, B % text, under, word) for tag, text, under, word in STATEMENTS] + PROGRAMS
