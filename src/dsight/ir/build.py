@@ -85,6 +85,17 @@ class Builder:
         self._taken[name] = 0
         return name
 
+    def maps(self) -> set[str]:
+        """The names of the maps the instructions so far refer to."""
+        found: set[str] = set()
+        for instrs in self._blocks.values():
+            for instr in instrs:
+                if instr.op == "value":
+                    found.add(str(instr.args[0]))
+                else:
+                    found.update([arg.name for arg in instr.args if type(arg) is MapRef])
+        return found
+
     # -- instructions
 
     def emit(self, op: str, *args: Operand) -> Reg:

@@ -41,6 +41,8 @@ SCRATCH_LIMIT = 4 << 20  # bytes, for each CPU and program
 # later parts of a very long unit are larger.
 PART, LATE_PART, EARLY_PARTS = 3000, 12000, 16
 
+MAPS = 64  # MAX_USED_MAPS (include/linux/bpf_verifier.h), the most a program may refer to
+
 
 class Lowering:
     """The state of lowering one unit, or one part of it.
@@ -230,8 +232,16 @@ def _lower_part(low: Lowering, left: list[typed.Clause]) -> Function:
     b.jmp(find_scratch)
     b.start(body)
     limit = PART if low.part < EARLY_PARTS else LATE_PART
-    while left and b.written < limit:
-        _lower_clause(low, left.pop(0))
+    maps = 0
+    while left and b.written < limit and maps <= MAPS // 2:
+        clause = left.pop(0)
+        _lower_clause(low, clause)
+        if len(low.storage.maps) > MAPS // 4:  # else there are too few to count
+            maps = len(b.maps())
+            if maps > MAPS - 4:  # those of the part itself come yet
+                message = f"a program reaches at most {MAPS} maps, and this clause needs more"
+                hint = "split it into several clauses: each associative array, thread-local variable and @ is a map"
+                raise fail("D_UNKNOWN", message, clause.span, hint)
     if left:
         _go_on(low)
     b.jmp(low.out)

@@ -317,7 +317,8 @@ def lay_clause(clause: typed.Clause, script: typed.Script, options: Options) -> 
     if not actions and not clause.default and not speculates and not ends:
         return None
     if conditional > 64:
-        raise fail("D_UNKNOWN", "more than 64 actions under if in one clause are not supported yet", clause.span)
+        message = "more than 64 actions under if in one clause are not supported yet"
+        raise fail("D_UNKNOWN", message, clause.span, "split it into several clauses")
     at = record.HEADER_SIZE
     mask = spec = -1
     if conditional:
