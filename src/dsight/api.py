@@ -45,6 +45,12 @@ class Machine:
             self._code.close()
         self.registry.close()
 
+    def listen(self, session: Session) -> None:
+        """Have the session take note of the processes that may leave user addresses."""
+        if self._code is not None and session.reads_users:
+            for fd in self._code.watch():
+                session.watch(fd, self._code.hear)
+
     def texts(self, compiled: Compiled, options: dict[str, str]) -> Texts | None:
         """How a script's stacks and symbols are shown; None: it has none."""
         fields = [f for layout in compiled.layouts for f in layout.fields] + [f for a in compiled.aggs for f in a.keys]
@@ -119,6 +125,7 @@ class Trace:
         self._decoder = Decoder(self.compiled.layouts, texts)
         self._pending: list[TraceRecord] = []
         self.session = Session(self.compiled, here.registry, self)
+        here.listen(self.session)
         self._aggregations = Aggregations(
             self.compiled.aggs, self.session.aggregation_entries, self.session.erase, texts
         )

@@ -104,7 +104,7 @@ class Session:
         self._epoll = select.epoll()
         self._watched: dict[int, Callable[[], None]] = {}
         fields = [f for layout in compiled.layouts for f in layout.fields] + [f for a in compiled.aggs for f in a.keys]
-        self._prompt = any(f.kind in ("ustack", "usym") for f in fields)  # who left them may be about to exit
+        self.reads_users = any(f.kind in ("ustack", "usym") for f in fields)  # who left them may be about to exit
         self._seen_lost: dict[tuple[int | None, int], int] = {}
         self._next_status = 0.0
         self._ended = False
@@ -181,7 +181,7 @@ class Session:
             ready = self._watched.get(fd)
             if ready is not None:
                 ready()
-        if self._ring.pending() and self._state() != STOPPED and not self._prompt:
+        if self._ring.pending() and self._state() != STOPPED and not self.reads_users:
             time.sleep(LINGER)
         self.drain(ROUNDS)
         now = time.monotonic()

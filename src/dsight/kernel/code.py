@@ -34,6 +34,14 @@ class Code:
     def seen(self, pid: int) -> None:
         self._processes().seen(pid)
 
+    def watch(self) -> list[int]:
+        """Before tracing user addresses: hear of processes that may end before they are looked at.
+        The descriptors on which `hear` is to be called when they are readable."""
+        return self._processes().watch()
+
+    def hear(self) -> None:
+        self._processes().hear()
+
     def close(self) -> None:
         """Twice is once."""
         if self._seen is not None:

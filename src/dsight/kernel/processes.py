@@ -2,9 +2,12 @@
 
 A process is looked at when its first address arrives (`seen`): its mappings are kept and its
 executable files held open, so that addresses can be named after it has ended, after it has
-replaced a library, or where its files are in another mount namespace.  One that ends before it
-was looked at keeps its addresses as numbers.  exec(2) and reused process ids show in
-/proc/PID/stat: then it is looked at again, the older picture is kept beneath.
+replaced a library, or where its files are in another mount namespace.  exec(2) and reused
+process ids show in /proc/PID/stat: then it is looked at again, the older picture is kept beneath.
+
+Of one that ends before it was looked at, kernel.mmaps knows the mappings, if it started or
+mapped them after tracing began; its files are then found by name, unless they have been
+deleted or are in another mount namespace.  What nobody knows stays a number.
 
 Every file is chosen by the traced process: only regular ones are opened, and read with pread,
 never mapped.
@@ -27,14 +30,20 @@ from dsight.elf.symbols import (
     read_elf,
     read_symbols,
 )
+from dsight.kernel.mmaps import Mmaps
 from dsight.value import Value
 
 MOST_PROCESSES = 1024
 MOST_FILES = 256  # held open
+MOST_LIVES = 8192  # processes kernel.mmaps told of
+MOST_MAPPINGS = 4096  # of one of these
+MOST_ANCESTORS = 8  # that may have mapped what a process uses
 MOST_PICTURES = 4  # of one process: before and after exec
 MOST_MAPS = 16 << 20  # bytes of /proc/PID/maps
 MOST_PERF = 64 << 20  # bytes of a perf map
+MOST_PERF_FILES = 128  # held open
 DEBUG = "/usr/lib/debug"
+_KERNELS = ("[vdso]", "[vsyscall]")  # the kernel's code in every process
 
 
 class Mapping(Value):
@@ -183,6 +192,32 @@ def open_regular(path: str, inode: int = 0) -> int:
         os.close(found)
 
 
+class PerfFile:
+    """A process's perf map, held open; read when first asked, and again when it has grown."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._like: tuple[int, int] | None = None  # the file's size and time when it was read
+        self._map = PerfMap(b"")
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def at(self, address: int) -> tuple[str, int] | None:
+        """(name, how far in) of code."""
+        found = self._map.at(address)
+        if found is None:
+            status = os.fstat(self._fd)
+            like = (status.st_size, status.st_mtime_ns)
+            if like != self._like and status.st_size <= MOST_PERF:
+                self._like = like
+                self._map = PerfMap(_pread(self._fd, 0, status.st_size))
+                found = self._map.at(address)
+        return found
+
+
 class Picture:
     """A process's mappings at one time.  `identity` changes with exec(2), and with another process of
     the same id."""
@@ -198,23 +233,74 @@ class Picture:
         return self.mappings[n] if n >= 0 and address < self.mappings[n].end else None
 
 
+class Life:
+    """What kernel.mmaps told of a process between two execs."""
+
+    __slots__ = ("mappings", "parent")
+
+    def __init__(self, parent: int = 0) -> None:
+        self.mappings: list[Mapping] = []
+        self.parent = parent  # whose mappings it has as well; 0: it has called exec(2)
+
+    def find(self, address: int) -> Mapping | None:
+        """The latest mapping that holds the address."""
+        return next((m for m in reversed(self.mappings) if m.start <= address < m.end), None)
+
+
 class Processes:
     """The processes seen, and what is at their addresses.  Not for more than one thread."""
 
     def __init__(self) -> None:
+        self._mmaps: Mmaps | None = None
+        self._lives: dict[int, list[Life]] = {}
         self._pictures: dict[int, list[Picture]] = {}
         self._files: dict[tuple[str, int], File] = {}
-        self._perf: dict[int, tuple[tuple[int, ...], PerfMap]] = {}  # with what the file was like
+        self._perf: dict[int, PerfFile] = {}
         self._vdso: tuple[bytes, Elf, SymbolTable] | None = None
 
     def close(self) -> None:
         """Let go of files; twice is once."""
         for file in self._files.values():
             file.close()
+        for perf in self._perf.values():
+            perf.close()
         self._files.clear()
+        self._perf.clear()
+        if self._mmaps is not None:
+            self._mmaps.close()
+            self._mmaps = None
+
+    def watch(self) -> list[int]:
+        """Hear of mappings from now on, where the kernel lets us; the descriptors on which `hear` is
+        to be called when they are readable."""
+        if self._mmaps is None:
+            try:
+                self._mmaps = Mmaps()
+            except OSError:
+                return []
+        return self._mmaps.fds
+
+    def hear(self) -> None:
+        """Take in what processes have mapped."""
+        if self._mmaps is None:
+            return
+        for event in self._mmaps.read():
+            lives = self._lives.get(event.pid)
+            if lives is None or event.kind == "fork":
+                lives = self._lives[event.pid] = [Life(event.parent)]
+                if len(self._lives) > MOST_LIVES:
+                    self._lives.pop(next(iter(self._lives)))
+            if event.kind == "exec":
+                lives.append(Life())
+                del lives[:-MOST_PICTURES]
+            elif event.kind == "map":
+                mappings = lives[-1].mappings
+                mappings.append(Mapping(event.start, event.end, event.offset, event.file, event.path, True))
+                del mappings[:-MOST_MAPPINGS]
 
     def seen(self, pid: int) -> None:
         """Look at a process, unless it was and is still the same."""
+        self.hear()
         pictures = self._pictures.get(pid)
         identity = _identity(pid)
         if identity and not (pictures and pictures[-1].identity == identity):
@@ -231,14 +317,24 @@ class Processes:
                 place = self._find(pid, address)
         return place
 
-    def _find(self, pid: int, address: int) -> Place | None:
+    def _find(self, pid: int, address: int, depth: int = 0) -> Place | None:
         for picture in reversed(self._pictures.get(pid, ())):
             mapping = picture.find(address)
             if mapping is not None:
-                return self._place(pid, picture, mapping, address)
+                return self._place(pid, picture.user, mapping, address)
+        for life in reversed(self._lives.get(pid, ())):
+            mapping = life.find(address)
+            if mapping is not None:
+                return self._place(pid, 0, mapping, address)
+            if life.parent and depth < MOST_ANCESTORS:
+                if life.parent not in self._pictures:
+                    self.seen(life.parent)
+                place = self._find(life.parent, address, depth + 1)
+                if place is not None:
+                    return place
         return None
 
-    def _place(self, pid: int, picture: Picture, mapping: Mapping, address: int) -> Place:
+    def _place(self, pid: int, user: int, mapping: Mapping, address: int) -> Place:
         offset = address - mapping.start + mapping.offset
         module = _module(mapping.path)
         found = None
@@ -247,8 +343,8 @@ class Processes:
         elif mapping.file[1]:
             file = self._files.get(mapping.file) or self._open(pid, mapping)
             found = file.at(offset) if file is not None else None
-        if found is None and mapping.path not in ("[vdso]", "[vsyscall]"):
-            jitted = self._in_perf_map(pid, picture, address)
+        if found is None and mapping.path not in _KERNELS:
+            jitted = self._in_perf_map(pid, user, address)
             if jitted is not None:
                 return Place("", *jitted)
         if found is None:
@@ -275,12 +371,14 @@ class Processes:
         pictures.append(Picture(identity, mappings, user))
         del pictures[:-MOST_PICTURES]
         if len(self._pictures) > MOST_PROCESSES:
-            gone = next(iter(self._pictures))
-            self._pictures.pop(gone)
-            self._perf.pop(gone, None)
+            self._pictures.pop(next(iter(self._pictures)))
         for mapping in mappings:
             if mapping.runs and mapping.file[1] and mapping.file not in self._files:
                 self._open(pid, mapping)
+        if len(pictures) > 1 and pid in self._perf:
+            self._perf.pop(pid).close()
+        if pid not in self._perf and any(m.runs and m.path not in _KERNELS and m.path[:1] != "/" for m in mappings):
+            self._open_perf(pid, user)
         return True
 
     def _open(self, pid: int, mapping: Mapping) -> File | None:
@@ -301,24 +399,18 @@ class Processes:
 
     # -- code without a file
 
-    def _in_perf_map(self, pid: int, picture: Picture, address: int) -> tuple[str, int] | None:
-        known = self._perf.get(pid)
-        found = known[1].at(address) if known is not None else None
-        if found is None:
-            fd = _open_perf_map(pid, picture.user)
-            if fd < 0:
-                return None
-            try:
-                status = os.fstat(fd)
-                like = (status.st_ino, status.st_size, status.st_mtime_ns)
-                if (known is None or known[0] != like) and status.st_size <= MOST_PERF:
-                    known = self._perf[pid] = (like, PerfMap(_pread(fd, 0, status.st_size)))
-                    found = known[1].at(address)
-            except OSError:
-                return None
-            finally:
-                os.close(fd)
-        return found
+    def _in_perf_map(self, pid: int, user: int, address: int) -> tuple[str, int] | None:
+        file = self._perf.get(pid) or self._open_perf(pid, user)
+        return None if file is None else file.at(address)
+
+    def _open_perf(self, pid: int, user: int) -> PerfFile | None:
+        fd = _open_perf_map(pid, user)
+        if fd < 0:
+            return None
+        if len(self._perf) >= MOST_PERF_FILES:
+            self._perf.pop(next(iter(self._perf))).close()
+        file = self._perf[pid] = PerfFile(fd)
+        return file
 
     def _in_vdso(self, offset: int, address: int) -> tuple[str, int] | None:
         """The vDSO of 64-bit processes is the same in all: ours is read."""

@@ -157,7 +157,12 @@ PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_SET_BPF = 0x2400, 0x40042408
 
 def perf_event_open(kind: int, config: int, period: int, cpu: int, disabled: bool = True) -> int:
     """A perf event on one CPU for every process; its descriptor.  Raises OSError."""
-    attr = buffer(_PERF_ATTR.pack(kind, 112, config, period, 0, 0, int(disabled), 0).ljust(112, b"\0"))
+    return perf_event(_PERF_ATTR.pack(kind, 112, config, period, 0, 0, int(disabled), 0), cpu)
+
+
+def perf_event(attributes: bytes, cpu: int) -> int:
+    """perf_event_open(2) for every process on one CPU; `attributes`: the start of a struct perf_event_attr."""
+    attr = buffer(attributes.ljust(112, b"\0"))
     return syscall("perf_event_open", addressof(attr), -1, cpu, -1, _PERF_FLAG_FD_CLOEXEC)
 
 

@@ -352,6 +352,7 @@ def _session(
         droptags=opts.is_set(options, "droptags"),
     )
     sink.printer = printer
+    here.listen(session)
     sink.take = printer.records
     hold = None
     if options.get("bufpolicy", "switch") != "switch":
