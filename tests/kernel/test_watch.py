@@ -325,3 +325,41 @@ def test_a_reader_that_goes_away(port: int) -> None:
     assert watcher.poll() is not None
     assert watcher.stderr.read() == b""
     watcher.stderr.close()
+
+
+def expecting(*options: str, command: str) -> tuple[int, str]:
+    done = subprocess.run([*DSIGHT, "watch", *options, "-c", command], capture_output=True, timeout=60)
+    assert b"Traceback" not in done.stderr
+    return done.returncode, done.stdout.decode()
+
+
+def test_expectations() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    address = "(a.split(':')[0], int(a.split(':')[1]))"
+    code = f"import socket, sys; [socket.socket().connect_ex({address}) for a in sys.argv[1:]]"
+    connects = f'{sys.executable} -c "{code}" '
+    with listener:
+        here = f"127.0.0.1:{port}"
+        status, out = expecting("--expect", here, command=connects + here)
+        assert (status, "met in" in out) == (0, True)
+        status, out = expecting("--expect", "127.0.0.1:1", "--expect", here, command=connects + "127.0.0.1:1 " + here)
+        assert status == 3
+        assert "expected 127.0.0.1:1: attempted but refused" in out
+        assert "nothing listens on port 1" in out
+        status, out = expecting("--expect", "127.0.0.9:9300", command=connects + here)
+        assert status == 3
+        assert f"expected 127.0.0.9:9300: never attempted; the processes watched tried {here} (connected)" in out
+        status, out = expecting("--json", "--expect", "curl->*:1", command=connects + here)
+        last = json.loads(out.splitlines()[-1])
+        assert (status, last["event"], last["result"], last["tried"]) == (3, "expectation", "never", [])
+
+
+def test_an_expectation_ends_the_watcher(watch: list[Watch]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        watch.append(Watch("--expect", f"127.0.0.1:{port}", "--for", "30"))
+        socket.create_connection(("127.0.0.1", port)).close()
+        out, _ = watch[0].process.communicate(timeout=20)
+    assert watch[0].process.returncode == 0
+    assert parsed(out.splitlines()[-1])["result"] == "met"

@@ -2,7 +2,8 @@
 
     dsight [watch] [options]
 
-Exit status: 0; 1 for an error; 2 for a wrong command line; with -c, the command's own.
+Exit status: 0; 1 for an error; 2 for a wrong command line; with -c, the command's own;
+with --expect, 0 if all is met, 3 if not.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
     from dsight.api import Trace, TraceRecord
+    from dsight.connections.expect import Expectations
     from dsight.connections.model import Lost, Report
     from dsight.connections.watch import Selection
     from dsight.ui.jsonl import JsonFace
@@ -32,10 +34,12 @@ examples:
   dsight --comm 'java*' --port 5432      by process name and port
   dsight --to 10.0.0.0/8 --json          by destination, one JSON object a line
   dsight -p 4711                         one process and its descendants
+  dsight --expect 'web->db1:5432' --for 30   exit status 0 as soon as web reaches it, else 3
 """
 
 PAUSE = 0.2  # s between looks at open attempts
 IDLE = 1.0  # s, where there are none
+EXPECTATIONS_FAILED = 3  # exit status
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -103,6 +107,11 @@ def _parser() -> ArgumentParser:
         "--to", metavar="CIDR", action="append", default=[], help="connections to this address or network"
     )
     what.add_argument("--failed", action="store_true", help="only what fails or hangs")
+    what.add_argument(
+        "--expect", metavar="[PROCESS->]HOST:PORT", action="append", default=[],
+        help="a connection that should be made; exit status 3 if it is not",
+    )  # fmt: skip
+    what.add_argument("--for", metavar="SECONDS", dest="seconds", type=float, help="end after so long")
     how = parser.add_argument_group("how to show it")
     how.add_argument("--json", action="store_true", help="one JSON object a line")
     how.add_argument("--color", "--colour", choices=("auto", "always", "never"), default="auto")
@@ -169,19 +178,28 @@ def _watch(arguments: Namespace) -> int:
     if arguments.version:
         return main(["--version"])
     selection = _selection(arguments)
+    expectations = _expectations(arguments)
     command = None if arguments.command is None else target.start(_words(arguments.command))
     targets = [command] if command is not None else []
     try:
         targets += [target.grab(pid) for pid in arguments.pids]
-        _Run(arguments, selection, targets).run()
-        if command is None or command.status is None:
-            return 0
-        code = command.exit_code()
-        sys.stderr.write(f"dsight: {_ending(arguments.command, code, command.status)}\n")
-        return code
+        _Run(arguments, selection, expectations, targets).run()
+        code = 0
+        if command is not None and command.status is not None:
+            code = command.exit_code()
+            sys.stderr.write(f"dsight: {_ending(arguments.command, code, command.status)}\n")
+        return code if expectations is None else EXPECTATIONS_FAILED * (not expectations.all_met)
     finally:
         for one in targets:
             one.close()
+
+
+def _expectations(arguments: Namespace) -> Expectations | None:
+    if not arguments.expect:
+        return None
+    from dsight.connections.expect import Expectations, addresses, parse
+
+    return Expectations([parse(text, addresses) for text in arguments.expect])
 
 
 def _words(line: str) -> list[str]:
@@ -211,7 +229,9 @@ def _ending(line: str, code: int, status: int) -> str:
 class _Run:
     """One run: the engine's records into the watcher, its reports into a face, until the end."""
 
-    def __init__(self, arguments: Namespace, selection: Selection, targets: list[Target]) -> None:
+    def __init__(
+        self, arguments: Namespace, selection: Selection, expectations: Expectations | None, targets: list[Target]
+    ) -> None:
         from time import monotonic_ns, time_ns
 
         from dsight.connections.host import KernelHost
@@ -220,6 +240,8 @@ class _Run:
 
         self._now = monotonic_ns
         self._targets = targets
+        self._expectations = expectations
+        self._end = None if arguments.seconds is None else monotonic_ns() + int(arguments.seconds * 1e9)
         self._running = len(targets)
         self._roots = frozenset(t.pid for t in targets)
         self._watcher = Watcher(KernelHost(), Processes(), selection, self._roots or None)
@@ -244,10 +266,18 @@ class _Run:
             try:
                 self._begin(trace)
                 while trace.session.running:
-                    self._take(trace.read(PAUSE if self._watcher.open else IDLE), trace)
+                    self._take(trace.read(PAUSE if self._watcher.open or self._end else IDLE), trace)
+                    if self._done():
+                        break
                 self._take(trace.stop(), trace, last=True)
             finally:
                 interrupts.close()
+
+    def _done(self) -> bool:
+        """Whether --for is over, or everything expected has happened and no command is waited for."""
+        if self._end is not None and self._now() >= self._end:
+            return True
+        return self._expectations is not None and self._expectations.all_met and not self._targets
 
     def _begin(self, trace: Trace) -> None:
         """The probes are armed: let the command go, take in the processes there are."""
@@ -264,19 +294,23 @@ class _Run:
 
     def _take(self, records: list[TraceRecord], trace: Trace, last: bool = False) -> None:
         """One batch."""
+        from dsight.connections.model import Lost
+
         reports: list[Report | Lost] = []
         for record in records:
             reports += self._watcher.feed(record.values)
         now = self._now()
         reports += self._watcher.stop(now) if last else self._watcher.tick(now)
         if trace.lost > self._lost:
-            from dsight.connections.model import Lost
-
             reports.append(Lost(now, trace.lost - self._lost, "in the kernel, before they were read"))
             self._lost = trace.lost
+        if self._expectations is not None:
+            for report in reports:
+                if not isinstance(report, Lost):
+                    self._expectations.see(report)
         self._face.show(reports)
         if last:
-            self._face.finish(now)
+            self._face.finish(now, self._expectations.verdicts() if self._expectations is not None else [])
         else:
             self._face.refresh(now)
 

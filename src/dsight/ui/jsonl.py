@@ -6,8 +6,10 @@ from dsight.connections.model import Report, facts_json, process_json, rfc3339, 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, TextIO
 
+    from dsight.connections.expect import Verdict
     from dsight.connections.model import Lost, Process
 
 
@@ -45,8 +47,11 @@ class JsonFace:
     def refresh(self, now: int) -> None:
         """Nothing: lines are written once."""
 
-    def finish(self, now: int) -> None:
-        """Nothing: there is no summary."""
+    def finish(self, now: int, verdicts: Sequence[Verdict] = ()) -> None:
+        """What became of what was expected; there is no summary."""
+        if verdicts:
+            self._out.write("".join([self._encode(v.json()) + "\n" for v in verdicts]))
+            self._out.flush()
 
 
 def _valid(value: Any) -> Any:

@@ -13,9 +13,10 @@ from dsight.source import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import TextIO
 
+    from dsight.connections.expect import Verdict
     from dsight.connections.model import Diagnosis, Lost, Process
 
 PATIENCE = 200_000_000  # ns; quicker attempts are one line, not two
@@ -91,14 +92,16 @@ class TextFace:
         if late:
             self._write([self._line(r, None) for r in late])
 
-    def finish(self, now: int) -> None:
-        """The end: the summary."""
+    def finish(self, now: int, verdicts: Sequence[Verdict] = ()) -> None:
+        """The end: the summary, and what became of what was expected."""
         if self._live:
             self._draw([], now)
         if self._summary is not None:
             lines = self._summary.lines(self._paint)
             if lines:
                 self._out.write("\n" + "\n".join(lines) + "\n")
+        for verdict in verdicts:
+            self._out.write(self._paint("32" if verdict.result == "met" else "1;31", printable(str(verdict))) + "\n")
         self._out.flush()
 
     def _take(self, report: Report) -> list[str]:
