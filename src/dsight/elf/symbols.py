@@ -33,6 +33,8 @@ LONGEST_NAME = 4096
 _TYPES = {2: 0, 10: 0, 1: 1, 0: 2}  # FUNC, GNU_IFUNC, OBJECT, NOTYPE (labels of assembly)
 _BINDINGS = {1: 0, 10: 0, 2: 1, 0: 2}  # GLOBAL, GNU_UNIQUE, WEAK, LOCAL
 
+_NAMELESS = (b"", b"\0", b"$")  # how names start that are none: $x and the like are ARM's marks
+
 
 class ElfError(Exception):
     """Not an ELF file, or one that cannot be understood."""
@@ -204,7 +206,7 @@ def _table(elf: Elf, section: Section, read: Read) -> SymbolTable:
         rows = ((name, info, 0, index, value, size) for name, value, size, info, _, index in row.iter_unpack(data))
     for name, info, _, index, value, size in rows:
         rank = types.get(info & 15)
-        if rank is not None and index and value and name and strings[name : name + 1] != b"$":  # $x: ARM's marks
+        if rank is not None and index and value and strings[name : name + 1] not in _NAMELESS:
             found.append((value, rank, bindings.get(info >> 4, 3), name, size))
     found.sort()
     return SymbolTable(
