@@ -274,7 +274,7 @@ CASES: dict[str, tuple[str, tuple[object, ...]]] = {
         (5, 1, 1),
     ),
     "stability and dependencies are accepted": (
-        """#pragma D depends_on provider syscall
+        """#pragma D depends_on provider dtrace
         #pragma D depends_on library tcp.d
         #pragma D attributes Stable/Stable/Common provider syscall provider
         #pragma D binding "1.0" foo

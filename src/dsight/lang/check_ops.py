@@ -304,7 +304,7 @@ def place(cx: Scope, e: ast.Expr, t: Type, op: str, zero: bool = False) -> TExpr
     if isinstance(found, Translated) and isinstance(found.input, (Var, Assoc)) and found.input.var in cx.translated:
         return found.input
     if isinstance(found, Mem):
-        if isinstance(unqualified(found.type), Array) and not zero:
+        if isinstance(unqualified(found.type), Array) and not (zero and check_access.rooted(found)):
             raise fail("D_OP_LVAL", "an array cannot be assigned as a whole", e.span, "assign its elements, or bcopy()")
         return found
     if isinstance(found, (Var, Assoc)):
@@ -382,6 +382,8 @@ def assign(cx: Scope, e: ast.Expr) -> TExpr:
         return _assign_op(cx, e, value)
     target = place(cx, e.target, value.type, "=", is_zero(value))
     t = target.type
+    if isinstance(unqualified(t), (Struct, Array)) and is_zero(value) and check_access.rooted(target):
+        return Assign(t, e.span, "", target, Const(t, value.span, 0))  # clears it; gives an element's storage back
     if isinstance(target, (Var, Assoc)) and target.var in cx.translated and not is_zero(value):
         raise fail(
             "D_OP_INCOMPAT", f'"{e.target.span.text}" is a translated "{cx.translated[target.var].type}"', e.span
@@ -450,8 +452,6 @@ def assigned(t: Type, value: TExpr, e: ast.Assign) -> TExpr:
         return convert(value, t)
     if is_ptr(u) and is_ptr(value.type) and pointers_agree(u, value.type):
         return convert(value, t)
-    if isinstance(u, (Struct, Array)) and is_zero(value):
-        return Const(t, value.span, 0)  # all of it; of an element of a map, the element
     if isinstance(u, Struct) and same(u, value.type):
         return value
     castable = (is_int(value.type) or is_ptr(value.type)) and (is_int(u) or is_ptr(u))
