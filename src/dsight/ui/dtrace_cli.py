@@ -417,13 +417,19 @@ def _ended(session: Session, target: Target, printer: Printer) -> None:
 class _Out:
     """Standard output, or the file of -o: whole writes, straight to the descriptor."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, name: str = "standard output") -> None:
         self._fd = fd
+        self._name = name
 
     def write(self, data: bytes) -> int:
         left = memoryview(data)
-        while left:
-            left = left[os.write(self._fd, left) :]
+        try:
+            while left:
+                left = left[os.write(self._fd, left) :]
+        except BrokenPipeError:
+            raise
+        except OSError as e:
+            raise Error(f"failed to write to {printable(self._name)}: {os.strerror(e.errno or 0)}") from None
         return len(data)
 
     def fileno(self) -> int:
@@ -444,7 +450,7 @@ def _open_output(path: str) -> _Out:
         sys.stdout.flush()
         return _Out(1)
     try:
-        return _Out(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666))
+        return _Out(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666), path)
     except OSError as e:
         raise Error(f"failed to open output file '{printable(path)}': {os.strerror(e.errno or 0)}") from None
 
