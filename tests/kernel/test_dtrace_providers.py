@@ -215,7 +215,7 @@ def test_tcp_connections_made(family: str, address: str, shown: str, version: st
 @pytest.mark.parametrize(("family", "address"), [("AF_INET", "127.0.0.1"), ("AF_INET6", "::1")])
 def test_tcp_connections_refused(family: str, address: str) -> None:
     port = unused_port(getattr(socket, family), address)
-    lines, pid, ports = traced(TCP, family, address, port, 4)
+    lines, _pid, ports = traced(TCP, family, address, port, 4)
     assert ports == [-errno.ECONNREFUSED] * 4
     names = [line[0] for line in lines]
     assert {n: names.count(n) for n in names} == {"connect-request": 4, "accept-refused": 4, "connect-refused": 4}
