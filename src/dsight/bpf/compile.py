@@ -34,13 +34,15 @@ def compile_function(function: Function, kind: str, attach: str = "", bpf_loop: 
     Raises CompileError where the stack does not hold what the function needs.
     """
     # The stacks of a program and of what it calls are one, in steps of 32 bytes (check_max_stack_depth).
-    bodies = [_compile(body, STACK // 2, 2, bpf_loop) for body in function.bodies]
+    used = {i.args[0] for block in reachable(function) for i in block.instrs if i.op == "loop"}
+    wanted = [body for body in function.bodies if body.name in used]
+    bodies = [_compile(body, STACK // 2, 2, bpf_loop) for body in wanted]
     deepest = max([depth for _, depth in bodies], default=0)
     code, _ = _compile(function, STACK - (deepest + 31 & -32), 1, bpf_loop)
     functions: tuple[int, ...] = ()
     if bodies:
         starts = {}
-        for body, (more, _) in zip(function.bodies, bodies):
+        for body, (more, _) in zip(wanted, bodies):
             starts[body.name] = len(code)
             code += more
         slots = _slots(code)

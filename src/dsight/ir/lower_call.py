@@ -154,6 +154,6 @@ _SCALARS: dict[str, Callable[[Lowering, typed.Call], int]] = {
     "rand": _rand,
 }
 
-_STRINGS = {
+_STRINGS: dict[str, Callable[[Lowering, typed.Call, Reg, int, int], None]] = {
     "copyinstr": _copyinstr,
 }

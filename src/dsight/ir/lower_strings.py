@@ -13,7 +13,7 @@ from dsight.ir.loops import Body, When, pick, run, words
 from dsight.ir.ops import Bounded, Reg
 from dsight.lang import typed
 from dsight.lang.types import String, unqualified
-from dsight.record import ILLOP
+from dsight.record import BADADDR, ILLOP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -286,6 +286,16 @@ def _index(last: bool) -> Callable[[Lowering, typed.Call], int]:
         return _search(low, e, last, position)[0]
 
     return rule
+
+
+def _byte(low: Lowering, e: typed.Call) -> int:
+    """text[n]: a char, 0 at its end and behind; no index beyond the room a string may take."""
+    b = low.b
+    text, size = own(low, e.args[0])
+    index = lower_expr.scalar(low, e.args[1])
+    low.fault_if("uge", index, low.options.strsize, BADADDR, index)
+    byte = b.load(b.emit("at", text, index, size - 1), 0, 1)
+    return b.emit("sext", pick(b, "ugt", index, length(low, text, size), 0, byte), 8)
 
 
 # ---- tokens
@@ -677,6 +687,7 @@ STRINGS: dict[str, StringRule] = {
 }
 
 SCALARS: dict[str, Callable[[Lowering, typed.Call], int]] = {
+    "[]": _byte,
     "index": _index(False),
     "rindex": _index(True),
     "strtoll": _strtoll,

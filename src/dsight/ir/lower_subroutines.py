@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dsight.ir import lower_inet, lower_json, lower_strings
+from dsight.ir import lower_inet, lower_json, lower_kernel, lower_strings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from dsight.ir.lower import Lowering
     from dsight.lang import typed
 
-STRINGS = lower_strings.STRINGS | {"json": lower_json.json, "link_ntop": lower_inet.link_ntop}
+STRINGS = {
+    **lower_strings.STRINGS,
+    **lower_kernel.STRINGS,
+    "json": lower_json.json,
+    "link_ntop": lower_inet.link_ntop,
+}
 
-SCALARS: dict[str, Callable[[Lowering, typed.Call], int]] = {**lower_strings.SCALARS}
+SCALARS: dict[str, Callable[[Lowering, typed.Call], int]] = {**lower_strings.SCALARS, **lower_kernel.SCALARS}

@@ -103,9 +103,37 @@ TRANSLATED_VARIABLES = {
 # Built-in arrays.
 ARRAYS = ("args", "fds", "uregs")
 
+# Members of the kernel's structures that subroutines, and variables worked out like them, follow: their
+# offsets go with the call, in this order.
+_PATH = (
+    "path.dentry", "path.mnt", "task_struct.fs", "fs_struct.root", "dentry.d_parent", "dentry.d_name.name",
+    "mount.mnt", "vfsmount.mnt_root", "mount.mnt_parent", "mount.mnt_mountpoint",
+)  # fmt: skip
+MEMBERS: dict[str, tuple[str, ...]] = {
+    "cwd": ("fs_struct.pwd", *_PATH),
+    "d_path": _PATH,
+    "execargs": ("task_struct.mm", "mm_struct.arg_start", "mm_struct.arg_end"),
+    "mutex_owned": ("mutex.owner",),
+    "mutex_owner": ("mutex.owner",),
+    "progenyof": ("task_struct.real_parent", "task_struct.tgid"),
+    "root": _PATH,
+    "rw_iswriter": ("rw_semaphore.count", "rw_semaphore.owner"),
+    "rw_read_held": ("rw_semaphore.count",),
+    "rw_write_held": ("rw_semaphore.count",),
+}
+
+# Subroutines of what Linux does not have: why, and what to do.
+NOT_ON_LINUX = {
+    "ddi_pathname": ("Linux has no device tree of dev_info_t", "d_path() gives the path of a struct path *"),
+    "msgdsize": ("Linux has no STREAMS messages", "a packet's length is in its struct sk_buff"),
+    "msgsize": ("Linux has no STREAMS messages", "a packet's length is in its struct sk_buff"),
+}
+
 # Subroutines: (result, parameters), types spelled in D.  After "?" parameters are optional.
 #   addr    an address: a pointer or an integer; handed on as uintptr_t
 #   ptr     a pointer to anything
+#   string0 a string, or NULL
+#   base    of numbers, 2 to 36; handed on as int
 #   inet    (result only) the text of an address
 SUBROUTINES = {
     "alloca": ("void *", "size_t"),
@@ -131,7 +159,7 @@ SUBROUTINES = {
     "inet_ntop": ("inet", "int ptr"),
     "json": ("string", "string string"),
     "link_ntop": ("string", "int ptr"),
-    "lltostr": ("string 24", "int64_t ? int"),
+    "lltostr": ("string 24", "int64_t ? base"),
     "msgdsize": ("size_t", "ptr"),
     "msgsize": ("size_t", "ptr"),
     "mutex_owned": ("int", "ptr"),
@@ -153,8 +181,8 @@ SUBROUTINES = {
     "strlen": ("size_t", "string"),
     "strrchr": ("string", "string char"),
     "strstr": ("string", "string string"),
-    "strtok": ("string", "string string"),
-    "strtoll": ("int64_t", "string ? int"),
+    "strtok": ("string", "string0 string"),
+    "strtoll": ("int64_t", "string ? base"),
     "substr": ("string", "string int ? int"),
     "tolower": ("string", "string"),
     "toupper": ("string", "string"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dsight.errors import CompileError, fail
-from dsight.lang import ast, builtins, check_xlate, constants, declare, registers
+from dsight.lang import ast, builtins, check_call, check_xlate, constants, declare, registers
 from dsight.lang.check_convert import (
     computable,
     convert,
@@ -23,6 +23,7 @@ from dsight.lang.typed import (
     Assoc,
     Binary,
     Builtin,
+    Call,
     Cond,
     Const,
     Convert,
@@ -34,6 +35,7 @@ from dsight.lang.typed import (
     Variable,
 )
 from dsight.lang.types import (
+    CHAR,
     INT,
     LONG,
     ULONG,
@@ -88,6 +90,8 @@ def known(cx: Scope, e: ast.Ident) -> TExpr | None:
         return Const(t, span, value)
     spelling = builtins.VARIABLES.get(name)
     if spelling is not None:
+        if name in builtins.MEMBERS:
+            return Call(declare.spelled(cx, spelling), span, name, check_call.offsets(cx, name, span))
         return Builtin(declare.spelled(cx, spelling), span, name)
     if name[:3] == "arg" and len(name) == 4 and name[3].isdigit():
         return Arg(declare.spelled(cx, "int64_t"), span, int(name[3]))
@@ -478,13 +482,18 @@ def element(cx: Scope, e: ast.Index) -> TExpr | None:
     return _subscript(cx, base, e)
 
 
-def _subscript(cx: Scope, base: TExpr, e: ast.Index) -> TExpr:
-    if is_string(base.type):
-        raise unsupported("indexing a string is", e.span, "take a part of it with substr()")
+def _position(cx: Scope, e: ast.Index) -> TExpr:
     at = decay(cx.expr(e.keys[0]))
     if not is_int(at.type):
         raise fail("D_ARR_BADREF", f'an index is an integer, this is "{at.type}"', e.keys[0].span)
     computable(at, "D_ARR_BADREF", "an index")
+    return at
+
+
+def _subscript(cx: Scope, base: TExpr, e: ast.Index) -> TExpr:
+    if is_string(base.type):
+        return Call(CHAR, e.span, "[]", (base, convert(_position(cx, e), LONG)))
+    at = _position(cx, e)
     u = unqualified(base.type)
     if isinstance(u, Array) and isinstance(base, Mem):
         if isinstance(at, Const) and (u.count > 1 or rooted(base)) and not 0 <= at.value < u.count:

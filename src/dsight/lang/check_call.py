@@ -10,6 +10,7 @@ from dsight.lang.check_convert import (
     is_int,
     is_ptr,
     is_string,
+    is_zero,
     literal_type,
     quoted,
     string_hint,
@@ -36,6 +37,10 @@ from dsight.lang.types import (
     is_stringlike,
     unqualified,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dsight.source import Span
 
 _INET = Inet(46)  # INET6_ADDRSTRLEN, netinet/in.h
 
@@ -170,13 +175,34 @@ def call(cx: Scope, e: ast.Expr) -> TExpr:
             f"{len(e.args)} {'is' if len(e.args) == 1 else 'are'} given", e.span,
             f"{e.name}({prototype(spelled)})",
         )  # fmt: skip
+    if e.name in builtins.NOT_ON_LINUX:
+        why, instead = builtins.NOT_ON_LINUX[e.name]
+        raise fail("D_UNKNOWN", f"{e.name}() cannot work: {why}", e.span, instead)
     args = tuple(_argument(cx, e, n, kind) for n, kind in enumerate(params[: len(e.args)]))
     t = _INET if result == "inet" else declare.spelled(cx, result)
     if e.name == "alloca" and isinstance(args[0], Const) and args[0].value <= 0:
         raise fail("D_ALLOCA_SIZE", "alloca() needs a size above 0", e.args[0].span)
     if e.name == "lltostr" and len(args) > 1:
         t = STRING  # other bases can take more room
-    return Call(t, e.span, e.name, args)
+    return Call(t, e.span, e.name, args + offsets(cx, e.name, e.span))
+
+
+def offsets(cx: Scope, name: str, span: Span) -> tuple[TExpr, ...]:
+    """What builtins.MEMBERS names, as constants."""
+    found = []
+    for path in builtins.MEMBERS.get(name, ()):
+        struct, *names = path.split(".")
+        t: Type = declare.spelled(cx, f"struct {struct}")
+        bits = 0
+        for part in names:
+            u = unqualified(t)
+            m = u.member(part) if isinstance(u, Struct) and not u.incomplete else None
+            if m is None:
+                raise fail("D_UNKNOWN", f"{name} needs the member {path} of this kernel, which has none", span)
+            bits += m.bit_offset
+            t = m.type
+        found.append(Const(ULONG, span, bits // 8))
+    return tuple(found)
 
 
 def _expressions(e: ast.Call) -> tuple[ast.Expr, ...]:
@@ -188,7 +214,7 @@ def _expressions(e: ast.Call) -> tuple[ast.Expr, ...]:
 
 def prototype(spelled: str) -> str:
     """Parameters as a hint shows them: "uintptr_t, size_t [, int]"."""
-    said = {"addr": "uintptr_t", "ptr": "void *"}
+    said = {"addr": "uintptr_t", "ptr": "void *", "string0": "string", "base": "int"}
     required, _, optional = spelled.partition("?")
     text = ", ".join(said.get(p, p) for p in required.split())
     for p in optional.split():
@@ -201,8 +227,10 @@ def _argument(cx: Scope, e: ast.Call, n: int, kind: str) -> TExpr:
     if isinstance(given, ast.TypeName):
         raise fail("D_PROTO_ARG", f"{e.name}() takes values, this is a type", given.span)
     found = cx.expr(given)
-    if kind == "string":
+    if kind in ("string", "string0"):
         v = decay(found)
+        if kind == "string0" and is_zero(v):
+            return Const(STRING, given.span, 0)
         if isinstance(v, Translated) or not is_stringlike(v.type):
             raise _wrong(e, n, "a string", v, string_hint(v))
         return to_string(v)
@@ -224,6 +252,10 @@ def _argument(cx: Scope, e: ast.Call, n: int, kind: str) -> TExpr:
         raise _wrong(e, n, "an integer", v, hint)
     if v.type.size > 8:
         raise unsupported("an integer of more than 64 bits is", given.span)
+    if kind == "base":
+        if isinstance(v, Const) and not 2 <= v.value <= 36:
+            raise fail("D_PROTO_ARG", f"argument {n + 1} of {e.name}() must be 2 to 36, this is {v.value}", given.span)
+        kind = "int"
     return convert(v, declare.spelled(cx, kind))
 
 

@@ -38,6 +38,7 @@ from dsight.lang.typed import (
     IncDec,
     Let,
     Mem,
+    Str,
     StrCompare,
     Temp,
     TExpr,
@@ -53,6 +54,7 @@ from dsight.lang.types import (
     Func,
     Inet,
     Pointer,
+    String,
     Struct,
     Type,
     Void,
@@ -188,6 +190,11 @@ def _step(e: TExpr, span: Span) -> int:
 
 
 def _compare(e: ast.Binary, a: TExpr, b: TExpr) -> TExpr:
+    if e.op in ("==", "!="):  # what strchr() and the like give where they find nothing
+        if is_string(a.type) and is_zero(b):
+            b = Str(String(1), b.span, b"")
+        elif is_string(b.type) and is_zero(a):
+            a = Str(String(1), a.span, b"")
     if is_string(a.type) or is_string(b.type):
         for v, at in ((a, e.left), (b, e.right)):
             if not is_stringlike(v.type):
@@ -258,8 +265,6 @@ def cond(cx: Scope, e: ast.Expr) -> TExpr:
 
 def _inet_or_none(a: TExpr, b: TExpr) -> Type | None:
     """An address or "" is still an address: the consumer writes no family as nothing."""
-    from dsight.lang.typed import Str
-
     for v, w in ((a, b), (b, a)):
         if isinstance(unqualified(v.type), Inet) and isinstance(w, Str) and not w.value:
             return v.type
