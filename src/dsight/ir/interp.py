@@ -573,6 +573,17 @@ class _Run:
         self.memory.write(self.value(buffer), bytes(n) if isinstance(data, int) else data)
         return data if isinstance(data, int) else 0
 
+    def h_probe_write_user(self, address: Operand, source: Operand, size: Operand) -> int:
+        n, at = self.size(size), self.value(address)
+        if not n:
+            raise IRError("a size of 0")
+        data = self.memory.read(self.value(source), n)
+        found = self.memory.find(at, n)
+        if not found or found[0].kind != "user":
+            return -errno.EPERM
+        found[0].data[found[1] : found[1] + n] = data
+        return 0
+
     def h_probe_read_kernel_str(self, buffer: Operand, size: Operand, address: Operand) -> int:
         return self.probe_read_str(False, buffer, size, address)
 

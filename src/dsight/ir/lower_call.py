@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dsight.ir import lower_expr, lower_object, lower_spec, lower_text
+from dsight.ir import lower_destructive, lower_expr, lower_object, lower_spec, lower_text
 from dsight.ir.ops import Bounded, Reg
 from dsight.lang import typed
 from dsight.record import BADADDR, NOSCRATCH
@@ -143,6 +143,8 @@ _SCALARS: dict[str, Callable[[Lowering, typed.Call], int]] = {
     "speculation": lower_spec.speculation,
     "copyin": _copyin,
     "copyinto": _copyinto,
+    "copyout": lower_destructive.copyout,
+    "copyoutstr": lower_destructive.copyoutstr,
     "alloca": _alloca,
     "ntohs": _swap(16),
     "htons": _swap(16),

@@ -1,4 +1,4 @@
-"""Speculations (docs/decisions/0011-speculations.md), and actions that signal the traced process.
+"""Speculations (docs/decisions/0011-speculations.md).
 
 The maps: `spec_free`, a queue of the ids nobody has; `spec_serial`, how often each id was given
 out; `spec_live`, the speculations in use by key, which is serial << 32 | id.  Taking from the
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from dsight.ir.lower import Lowering
 
 LOST = -1  # in a record's field `spec`: it is to be thrown away
-SIGSTOP = 19  # signal(7), on all architectures dsight knows
 
 
 def _maps(low: Lowering) -> None:
@@ -159,15 +158,4 @@ def submit(low: Lowering, rec: Reg, layout: RecordLayout) -> None:
     b.start(done)
 
 
-# ---- signals
-
-
-def _raise(low: Lowering, stmt: typed.ActionStmt) -> None:
-    low.b.call("send_signal", lower_expr.scalar(low, stmt.args[0]))
-
-
-def _stop(low: Lowering, stmt: typed.ActionStmt) -> None:
-    low.b.call("send_signal", SIGSTOP)
-
-
-RULES = {"speculate": _speculate, "commit": _end, "discard": _end, "raise": _raise, "stop": _stop}
+RULES = {"speculate": _speculate, "commit": _end, "discard": _end}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dsight.ir import lower_agg, lower_expr, lower_spec, lower_text
+from dsight.ir import lower_agg, lower_destructive, lower_expr, lower_spec, lower_text
 from dsight.ir.ops import Bounded, Reg
 from dsight.ir.storage import STATE, STOPPED, is_object, tracemem_size
 from dsight.lang import typed
@@ -87,7 +87,7 @@ def _if(low: Lowering, stmt: typed.If) -> None:
 
 def _action(low: Lowering, stmt: typed.ActionStmt) -> None:
     """Fill the action's fields of the record; a conditional action says that it ran."""
-    rule = lower_spec.RULES.get(stmt.name)
+    rule = lower_spec.RULES.get(stmt.name) or lower_destructive.RULES.get(stmt.name)
     if rule is not None:
         rule(low, stmt)
         return

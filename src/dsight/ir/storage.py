@@ -281,7 +281,7 @@ def variable_size(var: typed.Variable, options: Options) -> int:
 
 
 # Actions without fields of their own: what they do is done in the kernel, or is said elsewhere in the record.
-UNRECORDED = frozenset({"speculate", "commit", "discard", "raise", "stop"})
+UNRECORDED = frozenset({"speculate", "commit", "discard", "raise", "stop", "chill"})
 
 
 def lay_clause(clause: typed.Clause, script: typed.Script, options: Options) -> RecordLayout | None:

@@ -224,6 +224,8 @@ def _not_loaded(spec: ProgramSpec, error: OSError, log: str) -> KernelError:
 
         mode = sys.lockdown()
         hint = f"kernel lockdown is in force ({mode})" if mode == "confidentiality" else None
+        if int(helper[2]) == HELPERS["probe_write_user"]:
+            hint = "a kernel in lockdown lets nobody write to processes: copyout() and copyoutstr() cannot work here"
         name = next((n for n, i in HELPERS.items() if i == int(helper[2])), f"{helper[1]}#{helper[2]}")
         message = f"this kernel does not offer the helper {name} to {spec.kind} programs"
         return FeatureError(name, message, number, hint)

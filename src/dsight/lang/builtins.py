@@ -192,9 +192,9 @@ SUBROUTINES = {
 ACTIONS = frozenset(
     "printf trace tracemem printa exit clear trunc normalize denormalize print freopen ftruncate system setopt "
     "stack ustack jstack func mod sym uaddr ufunc umod usym "
-    "speculate commit discard raise stop breakpoint panic".split()
+    "speculate commit discard raise stop breakpoint panic chill".split()
 )
 # ... and those D has besides.
-OTHER_ACTIONS = frozenset("chill pcap return".split())
+OTHER_ACTIONS = frozenset("pcap return".split())
 
 AGGREGATING = frozenset({"avg", "count", "llquantize", "lquantize", "max", "min", "quantize", "stddev", "sum"})

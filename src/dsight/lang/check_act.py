@@ -8,7 +8,7 @@ from dsight.lang.check_convert import computable, convert, is_int
 from dsight.lang.check_ops import operand
 from dsight.lang.scope import Scope
 from dsight.lang.typed import ActionStmt, AggStmt, Call, Clause, ExprStmt, If, TExpr, TStmt
-from dsight.lang.types import INT, Type
+from dsight.lang.types import INT, ULONG, Type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ IMPOSSIBLE = {
     "panic": ("a BPF program cannot bring the kernel down", "leave the trace with exit(), or raise() a signal"),
 }
 
+CHILL_MOST = 500_000_000  # ns, of each second of a CPU
 SIGNALS = range(1, 65)  # signal(7): 1 to SIGRTMAX
 
 
@@ -75,7 +76,21 @@ def without(cx: Scope, call: ast.Call) -> TStmt:
     return ActionStmt(call.span, call.name, ())
 
 
+def chill(cx: Scope, call: ast.Call) -> TStmt:
+    """chill(nanoseconds)"""
+    from dsight.lang.typed import Const
+
+    value = integer(cx, call, "a number of nanoseconds", ULONG)
+    if isinstance(value, Const) and value.value > CHILL_MOST:
+        raise fail(
+            "D_PROTO_ARG", f"chill() takes at most {CHILL_MOST} ns (half a second)", call.args[0].span,
+            "that is the limit for each second of a CPU",
+        )  # fmt: skip
+    return ActionStmt(call.span, "chill", (value,))
+
+
 RULES = {
+    "chill": chill,
     "speculate": speculative,
     "commit": speculative,
     "discard": speculative,

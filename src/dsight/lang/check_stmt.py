@@ -102,7 +102,7 @@ def _decayed(v: AddrOf) -> bool:
 
 
 def _tracemem(cx: Scope, call: ast.Call) -> TStmt:
-    """tracemem(address, size): args are the address and the constant size"""
+    """tracemem(address, size[, wanted]): args are the address, the constant size, and how much of it is wanted"""
     if len(call.args) not in (2, 3):
         raise fail("D_PROTO_LEN", f"tracemem() has {len(call.args)} arguments", call.span, "tracemem(address, size)")
     address, size, *wanted = _values(cx, call)

@@ -58,7 +58,7 @@ c:
         ("%3 = set lt %1, 1", "the operand 'lt' where a condition belongs"),
         ("%3 = slot t", "the operand 't' where a stack slot belongs"),
         ("%3 = value m-8", "an address before the map's value"),
-        ("%3 = call probe_write_user, 1, 2, 3", "the operand 'probe_write_user' where a helper belongs"),
+        ("%3 = call no_such_helper, 1, 2, 3", "the operand 'no_such_helper' where a helper belongs"),
         ("%3 = call ktime_get_ns, 1", "1 arguments, ktime_get_ns takes 0"),
         ("%3 = call ringbuf_submit, %0", "1 arguments, ringbuf_submit takes 2"),
         ("%3 = call get_current_comm, %0, %2<=16", "%2 may not have been set"),
