@@ -202,7 +202,7 @@ def lowering(options: Mapping[str, str]) -> Options:
     for name in ("nspec", "cpu"):
         if name in options:
             setattr(out, name, count(name, options[name]))
-    for name in ("stackframes", "ustackframes"):
+    for name in ("stackframes", "ustackframes", "jstackframes"):
         if name in options:
             setattr(out, name, min(count(name, options[name]), MOST_FRAMES))
     return out

@@ -134,6 +134,7 @@ def test_the_number_of_frames(chain: Path) -> None:
     assert without_offsets(traced("jstack(1);", chain))[1:] == [INDENT + CALLS[0]]
     assert len(traced("ustack();", chain, "-x", "ustackframes=3").splitlines()) == 4
     assert len(traced("stack();", chain, "-x", "stackframes=2").splitlines()) == 3
+    assert len(traced("jstack();", chain, "-x", "jstackframes=2", "-x", "ustackframes=1").splitlines()) == 3
     done = dtrace("-qn", f"#pragma D option ustackframes=1\n{OURS} {{ ustack(); }}", "-c", chain)
     assert len(done.out.splitlines()) == 2
 

@@ -55,7 +55,8 @@ class Options:
     """The options lowering needs, as numbers.  Sizes in bytes."""
 
     __slots__ = (
-        "strsize", "scratchsize", "bufsize", "aggsize", "dynvarsize", "stackframes", "ustackframes", "nspec",
+        "strsize", "scratchsize", "bufsize", "aggsize", "dynvarsize", "stackframes", "ustackframes", "jstackframes",
+        "nspec",
         "specsize", "printsize", "cpu",
     )  # fmt: skip
 
@@ -68,6 +69,7 @@ class Options:
         dynvarsize: int = 1 << 20,
         stackframes: int = 20,
         ustackframes: int = 100,
+        jstackframes: int = 50,
         nspec: int = 1,
         specsize: int = 32 << 10,
         printsize: int = 8 << 10,
@@ -80,6 +82,7 @@ class Options:
         self.dynvarsize = dynvarsize
         self.stackframes = stackframes
         self.ustackframes = ustackframes
+        self.jstackframes = jstackframes
         self.nspec = nspec
         self.specsize = specsize
         self.printsize = printsize
@@ -102,7 +105,9 @@ def field_of(t: Type, options: Options) -> Field | None:
     if is_pointer(u):
         return Field("u", 0, 8)
     if isinstance(u, Stack):
-        frames = u.frames or (options.ustackframes if u.user else options.stackframes)
+        frames = u.frames
+        if frames <= 0:
+            frames = (options.jstackframes if frames else options.ustackframes) if u.user else options.stackframes
         return Field("ustack", 0, 8 + 8 * frames) if u.user else Field("kstack", 0, 8 * (frames + record.KSTACK_EXTRA))
     if isinstance(u, Symaddr):
         return Field("usym" if u.user else "ksym", 0, u.size, show=_SHOWN[u.action])

@@ -251,6 +251,8 @@ class Processes:
     """The processes seen, and what is at their addresses.  Not for more than one thread."""
 
     def __init__(self) -> None:
+        # Process ids come from the kernel as the initial namespace counts them: elsewhere /proc has others.
+        self._blind = _namespace() != _INITIAL
         self._mmaps: Mmaps | None = None
         self._lives: dict[int, list[Life]] = {}
         self._pictures: dict[int, list[Picture]] = {}
@@ -273,12 +275,12 @@ class Processes:
     def watch(self) -> list[int]:
         """Hear of mappings from now on, where the kernel lets us; the descriptors on which `hear` is
         to be called when they are readable."""
-        if self._mmaps is None:
+        if self._mmaps is None and not self._blind:
             try:
                 self._mmaps = Mmaps()
             except OSError:
                 return []
-        return self._mmaps.fds
+        return [] if self._mmaps is None else self._mmaps.fds
 
     def hear(self) -> None:
         """Take in what processes have mapped."""
@@ -300,6 +302,8 @@ class Processes:
 
     def seen(self, pid: int) -> None:
         """Look at a process, unless it was and is still the same."""
+        if self._blind:
+            return
         self.hear()
         pictures = self._pictures.get(pid)
         identity = _identity(pid)
@@ -308,6 +312,8 @@ class Processes:
 
     def at(self, pid: int, address: int) -> Place | None:
         """What is at an address of a process."""
+        if self._blind:
+            return None
         if pid not in self._pictures:
             self.seen(pid)
         place = self._find(pid, address)
@@ -430,6 +436,16 @@ class Processes:
         _, elf, table = self._vdso
         where = elf.address(offset)
         return None if where is None else table.at(where)
+
+
+_INITIAL = "pid:[4026531836]"  # PROC_PID_INIT_INO, include/linux/proc_ns.h
+
+
+def _namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def _module(path: str) -> str:

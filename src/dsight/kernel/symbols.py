@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from io import BytesIO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class KernelSymbols:
             self._text = b""
         found = []
         at = 0
-        for line in self._text.splitlines(True):
+        for line in BytesIO(self._text):
             try:
                 address = int(line[: line.find(b" ")], 16)
             except ValueError:

@@ -43,7 +43,7 @@ def _stack(cx: Scope, call: ast.Call) -> TExpr:
         raise fail(
             f"D_{family}_PROTO", f"{call.name}() has {len(call.args)} arguments", call.span, f"{call.name}({spelled})"
         )
-    frames = 0
+    frames = -1 if call.name == "jstack" else 0
     if call.args:
         frames = _number(cx, call, 0, "D_USTACK_FRAMES" if user else "D_STACK_SIZE", 1, "number of frames")
     if len(call.args) > 1:  # names come from perf maps, which need no room in the record

@@ -49,12 +49,14 @@ class Inet(String):
 
 class Stack(_Leaf):
     """stack(), ustack(), jstack(): frames to be shown as symbols.  `frames` 0: as many as the
-    option stackframes or ustackframes says."""
+    option stackframes or ustackframes says, -1: as jstackframes says."""
 
     user: bool
     frames: int
 
     def _name(self) -> str:
+        if self.frames < 0:
+            return "jstack()"
         return f"{'ustack' if self.user else 'stack'}({self.frames or ''})"
 
 

@@ -46,6 +46,14 @@ def test_this_process(processes):
     assert processes.at(os.getpid(), 8) is None
 
 
+def test_in_a_process_id_namespace_nothing_is_known(monkeypatch):
+    """The kernel's ids are not those of /proc there: another process's symbols would be shown."""
+    monkeypatch.setattr("dsight.kernel.processes._namespace", lambda: "pid:[4026532000]")
+    blind = Processes()
+    assert blind.watch() == []
+    assert blind.at(os.getpid(), address_of("getppid")) is None
+
+
 def test_a_library_loaded_later_is_found(processes):
     processes.seen(os.getpid())
     with open("/proc/self/maps") as f:
