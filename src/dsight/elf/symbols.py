@@ -4,8 +4,7 @@ A pure reader over a function `read(offset, size)`, which gives fewer bytes wher
 Files come from traced processes: whatever they hold, the answer is an ElfError or a value, in
 bounded time and memory.
 
-By `struct` rather than pyelftools: that takes 35 ms to import and 20 us a symbol, and a
-tracer asks while the traced process may be about to exit (docs/decisions/).
+By `struct` rather than pyelftools, which is twenty times slower (docs/decisions/0013-symbols.md).
 """
 
 from __future__ import annotations
