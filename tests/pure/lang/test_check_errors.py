@@ -258,8 +258,15 @@ STATEMENTS = [
     ("D_UNKNOWN", "x = msgsize(curthread);", "msgsize(curthread)", "STREAMS"),
     ("D_UNKNOWN", "x = ddi_pathname(curthread, 0);", "ddi_pathname(curthread, 0)", "device tree"),
     ("D_UNKNOWN", "x = ((struct sock *)arg0)->sk_wide + 1;", "((struct sock *)arg0)->sk_wide", "128 bits"),
-    ("D_UNKNOWN", 'printf("%f", 1);', '"%f"', "not supported yet"),
-    ("D_UNKNOWN", "trace(*curthread);", "*curthread", "tracemem"),
+    ("D_PRINTF_ARG_TYPE", 'printf("%f", 1);', '"%f"', "floating-point number, and D has none"),
+    ("D_FREOPEN_INVALID", 'freopen("a\\0b");', '"a\\0b"', "name of a file"),
+    ("D_PROTO_LEN", "print();", "print()", "one value"),
+    ("D_PROTO_ARG", "setopt(1);", "1", "strings"),
+    ("D_PROTO_LEN", "ftruncate(1);", "ftruncate(1)", "no arguments"),
+    ("D_PRINTF_ARG_FMT", "system(execname);", "execname", "string literal"),
+    ("D_QUANT_PROTO", "@ = quantize(1, execname);", "execname", "increment"),
+    ("D_LLQUANT_STEPVAL", "@ = llquantize(1, 2, 0, 62, 32768);", "32768", "too many"),
+    ("D_TRACEMEM_SIZE", "tracemem(arg0, 4, execname);", "execname", "integer"),
 ]  # fmt: skip
 
 PROGRAMS = [
@@ -355,6 +362,7 @@ PROGRAMS = [
     ("D_PRAGMA_MALFORM", "#pragma D depends_on tcp\nBEGIN {}", None, "library"),
     ("D_PRAGMA_DEPEND", "#pragma D depends_on provider syscal\nBEGIN {}", None, "syscall"),
     ("D_PRAGMA_DEPEND", "#pragma D depends_on library tpc.d\nBEGIN {}", None, "tcp.d"),
+    ("D_PRINT_SIZE", "struct big { char a[0x20000]; }; BEGIN { print(*(struct big *)arg0); }", None, "size"),
 ]  # fmt: skip
 
 CASES = [(tag, B % text, under, word) for tag, text, under, word in STATEMENTS] + PROGRAMS

@@ -161,9 +161,16 @@ def problems(script: typed.Script) -> list[str]:
                     value(s.value, "scalar")
                     if rep(s.value.type) != (8, s.agg.signed):
                         bad(s, "aggregated value not converted")
+                if s.weight is not None:
+                    value(s.weight, "scalar")
+                    if s.weight.type.size != 8:
+                        bad(s, "increment not converted")
             elif isinstance(s, typed.ActionStmt):
                 for a in s.args:
-                    value(a)
+                    if s.name in ("trace", "print") and kind(a.type) == "memory":
+                        object_(a)
+                    else:
+                        value(a)
 
     for clause in script.clauses:
         if clause.predicate is not None:
