@@ -253,7 +253,7 @@ class ProbeDesc(Value):
 
 
 class Clause(Value):
-    """`body` None for a clause without braces (default action), () for an empty body `{}`."""
+    """`body` None for a clause without braces, () for an empty body `{}`: both mean the default action."""
 
     probes: tuple[ProbeDesc, ...]
     predicate: Expr | None

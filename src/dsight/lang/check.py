@@ -102,7 +102,7 @@ def _clause(cx: Scope, item: ast.Clause, index: int, found: tuple[Probe, ...]) -
     body = check_stmt.body(cx, item.body or ())
     check_act.order(body)
     cx.clause = None
-    return TypedClause(index, found, predicate, body, item.body is None, item.span)
+    return TypedClause(index, found, predicate, body, not item.body, item.span)
 
 
 def _predicate(cx: Scope, e: ast.Expr) -> TExpr:

@@ -225,8 +225,8 @@ class AggStmt(TStmt):
 
 
 class Clause(Value):
-    """`index`: position in the script, from 0.  `default`: no body was written, so the default
-    action (a record with the probe alone) applies."""
+    """`index`: position in the script, from 0.  `default`: no body was written, or an empty one: the
+    default action (a record with the probe alone) applies."""
 
     index: int
     probes: tuple[Probe, ...]

@@ -328,9 +328,9 @@ def test_probes_are_listed_once() -> None:
     assert [p.name for p in script.clauses[0].probes] == ["BEGIN", "END", "ERROR"]
 
 
-def test_default_action_and_empty_body() -> None:
-    a, b = checked("BEGIN\n{}\nEND").clauses
-    assert (a.default, b.default) == (False, True)
+def test_a_clause_without_a_body_or_with_an_empty_one_has_the_default_action() -> None:
+    a, b, c = checked("BEGIN\n{}\nEND\nERROR { x = 1; }").clauses
+    assert (a.default, b.default, c.default) == (True, True, False)
 
 
 def test_unmatched_descriptions_are_fine_with_z() -> None:
