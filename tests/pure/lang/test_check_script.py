@@ -329,7 +329,7 @@ def test_probes_are_listed_once() -> None:
 
 
 def test_a_clause_without_a_body_or_with_an_empty_one_has_the_default_action() -> None:
-    a, b, c = checked("BEGIN\n{}\nEND\nERROR { x = 1; }").clauses
+    c, a, b = checked("ERROR { x = 1; }\nBEGIN\n{}\nEND").clauses
     assert (a.default, b.default, c.default) == (True, True, False)
 
 
