@@ -40,7 +40,9 @@ from dsight.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    Runner = Callable[[list[str], dict[str, str]], tuple[bytes, bytes, int]]
 
 STAGES = ("tokens", "ast", "types", "ir", "asm", "spec", "records")
 RESULTS = (*STAGES, "run", "err", "status")
@@ -50,6 +52,7 @@ _HEADER = re.compile(r"#\s*(\w+):\s*(.*)")
 _SECTION = re.compile(r"--- (\w+)\s*(.*)")
 _OPTION = re.compile(r"(\w+): (.*?)\s*(?=\b\w+: |$)")
 _ROW = re.compile(r"^ {0,2}\d+ +\d+ (?= )", re.MULTILINE)  # the CPU and ID columns of default output
+_FLOW = re.compile(r"^ {0,2}\d+(?=  )", re.MULTILINE)  # the CPU column of -F
 
 
 class Section(Value):
@@ -118,9 +121,10 @@ def render(case: Case) -> str:
 
 
 def mask(text: str, script: str = "") -> str:
-    """What differs from run to run, made equal: addresses ADDR, times TIME, the CPU and ID
-    columns of output that is not quiet, the pid of a trigger that ended PID, dates of this century
-DATE, the script's own path SCRIPT; no blanks at line ends."""
+    """What differs from run to run, made equal: addresses ADDR, times TIME, dates of this century
+    DATE, the pid of a trigger that ended PID, the IDs of probes in messages ID, the CPU and ID
+    columns of output that is not quiet, the script's own path SCRIPT; no blanks at line ends.
+    """
     if script:
         text = text.replace(script, "SCRIPT")
     text = re.sub(r"\b0x[0-9a-f]{7,16}\b", "ADDR", text)
@@ -128,14 +132,32 @@ DATE, the script's own path SCRIPT; no blanks at line ends."""
     text = re.sub(r"\b\d{12,20}\b", "TIME", text)
     text = re.sub(r"\bpid \d+ has exited", "pid PID has exited", text)
     text = re.sub(r"\b20\d\d [A-Z][a-z][a-z] [ \d]\d \d\d:\d\d:\d\d", "DATE", text)
+    text = re.sub(r"\(ID \d+: (?!dtrace:)", "(ID ID: ", text)
+    if text.startswith("CPU FUNCTION"):
+        text = _FLOW.sub("CPU", text)
     if re.search(r"^ *CPU +ID ", text, re.MULTILINE):
         text = _ROW.sub("  CPU     ID", text)
     return "".join(line.rstrip() + "\n" for line in text.splitlines())
 
 
-def outcome(case: Case) -> dict[str, str]:
+def as_process(arguments: list[str], environment: dict[str, str]) -> tuple[bytes, bytes, int]:
+    """What the dtrace command prints on standard output and error, and its exit status.
+
+    TimeoutError when it has not ended after TIMEOUT seconds.
+    """
+    import subprocess
+
+    command = [sys.executable, "-m", "dsight.ui.dtrace_cli", *arguments]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        raise TimeoutError from None
+    return done.stdout, done.stderr, done.returncode
+
+
+def outcome(case: Case, run_dtrace: Runner = as_process) -> dict[str, str]:
     """What this tree makes of the script, masked: section name -> text, for the sections the case
-    has; with `run` also `err` and `status`."""
+    has; with `run` also `err` and `status`.  `run_dtrace` is how the command is run."""
     import tempfile
 
     script = case.section("d")
@@ -149,12 +171,12 @@ def outcome(case: Case) -> dict[str, str]:
         options = run.option("options").split() if run else []
         for stage in STAGES:
             if case.section(stage):
-                found[stage] = _dtrace(case, path, [*options, "--dump", stage, "-e"])[0]
+                found[stage] = _dtrace(run_dtrace, case, path, [*options, "--dump", stage, "-e"])[0]
         if run or case.section("err") or case.section("status"):
             trigger = run.option("trigger") if run else ""
             ending = ["-c", trigger] if trigger else []
             arguments = run.option("arguments").split() if run else []
-            out, err, status = _dtrace(case, path, [*options, *(ending if run else ["-e"])], arguments)
+            out, err, status = _dtrace(run_dtrace, case, path, [*options, *(ending if run else ["-e"])], arguments)
             found |= {"run": out, "err": err, "status": f"{status}\n"}
     return found
 
@@ -168,22 +190,21 @@ def actual(case: Case) -> Case:
     return _with(case, outcome(case))
 
 
-def _dtrace(case: Case, script: str, options: list[str], arguments: Sequence[str] = ()) -> tuple[str, str, int]:
+def _dtrace(
+    run_dtrace: Runner, case: Case, script: str, options: list[str], arguments: Sequence[str] = ()
+) -> tuple[str, str, int]:
     """The masked output and errors, and the exit status, of `dtrace OPTIONS -s SCRIPT ARGUMENTS`."""
-    import subprocess
-
     triggers = os.path.join(os.path.dirname(os.path.abspath(case.path)), "triggers")
     environment = os.environ | {"PATH": triggers + ":" + os.environ.get("PATH", os.defpath)}
-    command = [sys.executable, "-m", "dsight.ui.dtrace_cli", *options, "-s", script, *arguments]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=TIMEOUT)
-    except subprocess.TimeoutExpired as e:
-        raise Error(f"{case.path}: no end after {TIMEOUT} s: dtrace {' '.join(options)}") from e
-    out, err = (mask(raw.decode(errors="backslashreplace"), script) for raw in (done.stdout, done.stderr))
-    return out, err, done.returncode
+        out, err, status = run_dtrace([*options, "-s", script, *arguments], environment)
+    except TimeoutError:
+        raise Error(f"{case.path}: no end after {TIMEOUT} s: dtrace {' '.join(options)}") from None
+    texts = [mask(raw.decode(errors="backslashreplace"), script) for raw in (out, err)]
+    return texts[0], texts[1], status
 
 
-def check(case: Case) -> str:
+def check(case: Case, run_dtrace: Runner = as_process) -> str:
     """Runs a case; a unified diff from the file to what came out, "" if equal.
 
     A run must end with exit status 0 if the case has no `status`; where it does not, what it
@@ -193,7 +214,7 @@ def check(case: Case) -> str:
 
     if case.section("run") and not case.section("status"):
         case = case.replace(sections=(*case.sections, Section("status", (), "0\n")))
-    found = outcome(case)
+    found = outcome(case, run_dtrace)
     old, new = render(_stripped(case)), render(_stripped(_with(case, found)))
     lines = list(difflib.unified_diff(old.splitlines(), new.splitlines(), case.path, "what came out", lineterm=""))
     if lines and not case.section("err"):

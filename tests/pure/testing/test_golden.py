@@ -77,7 +77,7 @@ def dtrace(monkeypatch):
         answers: dict = {}
         asked: list = []
 
-        def __call__(self, case, script, options):
+        def __call__(self, run_dtrace, case, script, options, arguments=()):
             self.asked.append(options)
             what = options[options.index("--dump") + 1] if "--dump" in options else "run"
             return self.answers[what]
