@@ -294,7 +294,9 @@ def test_a_perf_map_that_is_no_file_is_left_alone(chain: Path) -> None:
 
 
 def test_kernel_threads_have_no_user_stack() -> None:
-    with dsight.trace("rawtp:::workqueue_execute_start { ustack(); @[ustack(2)] = count(); exit(0); }", timeout=20) as trace:
+    with dsight.trace(
+        "rawtp:::workqueue_execute_start { ustack(); @[ustack(2)] = count(); exit(0); }", timeout=20
+    ) as trace:
         records = list(trace)
         assert records[0].values[0] == ()
         assert trace.aggregation() == {((),): 1}
