@@ -15,6 +15,7 @@ from dsight.kernel.btf import KernelBtf
 from dsight.kernel.sys import machine
 from dsight.lang import ast, check_act
 from dsight.lang.catalog import Probe
+from dsight.lang.library import Library
 from dsight.lang.preprocess import Macros
 from dsight.providers.registry import Registry
 from dsight.record import FAULTS
@@ -65,17 +66,23 @@ class Machine:
         return Texts(self._code, opts.count("stackindent", options.get("stackindent", "14")))
 
     def compile(
-        self, sources: Iterable[Source], macros: Macros, options: dict[str, str] | None = None
+        self,
+        sources: Iterable[Source],
+        macros: Macros,
+        options: dict[str, str] | None = None,
+        libraries: dict[str, str] | None = None,
     ) -> tuple[Compiled, dict[str, str]]:
         """Sources to specs, as one script; with the options in force, #pragma D option included.
+        `libraries`: D library files besides the shipped ones, path to text.
 
         Raises CompileError, UsageError.
         """
         given = dict(options or {})
+        library = Library(self.registry, libraries) if libraries else None
         items: list[object] = []
         for source in sources:
-            items += parse_script(source, self.registry, macros).items
-        script = check_script(ast.Program(tuple(items)), self.registry, given)  # type: ignore[arg-type]
+            items += parse_script(source, self.registry, macros, library).items
+        script = check_script(ast.Program(tuple(items)), self.registry, given, library)  # type: ignore[arg-type]
         in_force = dict(script.options) | given
         opts.check_pragmas(script.options)
         opts.check_setopts(script)

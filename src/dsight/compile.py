@@ -24,6 +24,7 @@ from dsight.value import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dsight.btf.types import Type
+    from dsight.lang.library import Library
     from dsight.lang.preprocess import Macros
     from dsight.providers.registry import Registry
 
@@ -62,14 +63,20 @@ class Compiled(Value):
     looks_up_names: bool
 
 
-def parse_script(source: Source, registry: Registry, macros: Macros) -> ast.Program:
-    """Text to syntax tree.  Raises CompileError."""
-    return parse(source, macros, lambda name: is_type_name(name, registry))
+def parse_script(source: Source, registry: Registry, macros: Macros, library: Library | None = None) -> ast.Program:
+    """Text to syntax tree; `library`: more than the shipped one.  Raises CompileError."""
+
+    def known(name: str) -> bool:
+        return is_type_name(name, registry) or (library is not None and library.declares_type(name))
+
+    return parse(source, macros, known)
 
 
-def check_script(program: ast.Program, registry: Registry, options: dict[str, str]) -> typed.Script:
+def check_script(
+    program: ast.Program, registry: Registry, options: dict[str, str], library: Library | None = None
+) -> typed.Script:
     """Syntax tree to typed tree; `options` as -x and -Z gave them.  Raises CompileError."""
-    return check(program, registry, options=options, unmatched_ok="zdefs" in options)
+    return check(program, registry, options=options, unmatched_ok="zdefs" in options, library=library)
 
 
 def compile_script(script: typed.Script, registry: Registry, options: Options) -> Compiled:

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 # Options that do something: name -> kind.
 KINDS = {
     "aggsize": "size", "argref": "flag", "bufpolicy": "ring fill switch", "bufresize": "auto manual",
-    "bufsize": "size", "cpp": "flag", "cpu": "count", "defaultargs": "flag", "define": "text",
+    "bufsize": "size", "cpp": "flag", "cpphdrs": "flag", "cpu": "count", "defaultargs": "flag", "define": "text",
     "destructive": "flag", "droptags": "flag", "dynvarsize": "size", "empty": "flag", "errtags": "flag",
-    "incdir": "text", "jstackframes": "count", "jstackstrsize": "size", "nspec": "count", "printsize": "size",
-    "quietresize": "flag", "scratchsize": "size", "specsize": "size", "stackframes": "count",
-    "stackindent": "count", "statusrate": "rate", "strsize": "size", "undef": "text",
+    "incdir": "text", "jstackframes": "count", "jstackstrsize": "size", "libdir": "text", "nspec": "count",
+    "printsize": "size", "quietresize": "flag", "scratchsize": "size", "specsize": "size", "stackframes": "count",
+    "stackindent": "count", "statusrate": "rate", "stdc": "a c s t", "strsize": "size", "undef": "text",
     "ustackframes": "count", "verbose": "flag", "zdefs": "flag",
 }  # fmt: skip
 
@@ -40,7 +40,6 @@ WITHOUT_EFFECT = {
     "amin": "there are no stability attributes",
     "cleanrate": "a speculation is free as soon as it is committed or discarded",
     "core": "types come from the running kernel",
-    "cpphdrs": "-C names no included files",
     "cpppath": "the preprocessor is part of dsight",
     "debug": "DSIGHT_DEBUG=1 in the environment shows tracebacks",
     "evaltime": "-c holds the command before its first instruction",
@@ -60,7 +59,6 @@ WITHOUT_EFFECT = {
     "preallocate": "buffers are made when the script starts",
     "procfspath": "/proc is where Linux has it",
     "pspec": "a description says itself what it is",
-    "stdc": "-C is the C preprocessor as it is",
     "strip": "there is no link step",
     "switchrate": "records are shown as they come",
     "syslibdir": "the library is part of dsight",
@@ -80,7 +78,6 @@ REFUSED = {
     "dtypes": "dsight writes no type files",
     "grabanon": "there is no anonymous tracing on Linux",
     "knodefs": "a script cannot run without the symbols it names",
-    "libdir": "library folders are not supported yet",
     "tree": "write --dump ast, --dump types or --dump ir",
 }
 

@@ -26,9 +26,9 @@ class Library:
         self._declarations: dict[str, ast.Declaration] = {}
         self._inlines: dict[str, ast.Inline] = {}
         self._translators: dict[str, list[ast.Translator]] = {}
-        for name, text in (files or {}).items():
+        for name in _ordered(files or {}):
             self._loaded.add(name)
-            self._add(self._parse(name, text))
+            self._add(self._parse(name, files[name]))  # type: ignore[index]
 
     def declares(self, name: str) -> bool:
         """Whether the library has a typedef (or another name) spelled so; opens nothing."""
@@ -84,6 +84,29 @@ class Library:
 def files() -> set[str]:
     """The names of the shipped files."""
     return {*dlib.INDEX.values(), *[name for names in dlib.TRANSLATORS.values() for name in names.split()]}
+
+
+def _ordered(files: dict[str, str]) -> list[str]:
+    """The files, each behind those it depends on: #pragma D depends_on library NAME.d, of the same folder."""
+    import re
+
+    order: list[str] = []
+    begun: set[str] = set()
+
+    def add(name: str) -> None:
+        if name in begun or name not in files:
+            return
+        begun.add(name)
+        folder = name.rpartition("/")[0]
+        for needed in re.findall(
+            r"^[ \t]*#[ \t]*pragma[ \t]+D[ \t]+depends_on[ \t]+library[ \t]+(\S+)", files[name], re.M
+        ):
+            add(f"{folder}/{needed}" if folder else needed)
+        order.append(name)
+
+    for name in files:
+        add(name)
+    return order
 
 
 def is_type_name(name: str, catalog: Catalog) -> bool:

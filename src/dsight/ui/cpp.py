@@ -10,8 +10,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def preprocess(source: Source, given: list[tuple[str, str]]) -> Source:
-    """A source through cpp; `given`: -D, -U and -I with their values.  Line directives keep the places."""
+# -X: what __STDC__ is (dtrace(1)).
+STDC = {"a": "0", "c": "1", "t": "0", "s": ""}
+
+
+def preprocess(source: Source, given: list[tuple[str, str]], stdc: str = "a", named: bool = False) -> Source:
+    """A source through cpp; `given`: -D, -U and -I with their values; `stdc`: a letter of STDC; `named`:
+    the paths of the files included go to standard error.  Line directives keep the places."""
     try:
         import pcpp  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError:
@@ -27,6 +32,12 @@ def preprocess(source: Source, given: list[tuple[str, str]]) -> Source:
         def on_error(self, file: str, line: int, message: str) -> None:
             self.errors.append(f"{file}:{line}: {message}")
 
+        def on_file_open(self, is_system_include: bool, includepath: str) -> Any:
+            file = super().on_file_open(is_system_include, includepath)
+            if named:
+                sys.stderr.write(printable(includepath) + "\n")
+            return file
+
         def on_directive_unknown(self, directive: Any, toks: list[Any], ifpassthru: bool, before: list[Any]) -> Any:
             if directive.value not in ("error", "warning"):
                 return super().on_directive_unknown(directive, toks, ifpassthru, before)
@@ -40,6 +51,9 @@ def preprocess(source: Source, given: list[tuple[str, str]]) -> Source:
     cpp = Quiet()
     for name, value in (("__linux__", "1"), ("__SUNW_D", "1"), ("__SUNW_D_VERSION", "0x010d0000")):
         cpp.define(f"{name} {value}")
+    cpp.undef("__STDC__")
+    if STDC[stdc]:
+        cpp.define(f"__STDC__ {STDC[stdc]}")
     for letter, text in given:
         if letter == "D":
             name, equals, value = text.partition("=")

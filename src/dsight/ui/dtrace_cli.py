@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from dsight.ui.timings import Timings
 
 USAGE = """\
-usage: dtrace [-CeFhlqSvVwZ] [-b bufsz] [-c cmd] [-D name[=def]] [-I path] [-o output] [-p pid]
-              [-s script] [-U name] [-x opt[=val]] [-P provider] [-m [provider:]module]
+usage: dtrace [-CeFHlqSvVwZ] [-b bufsz] [-c cmd] [-D name[=def]] [-I path] [-o output] [-p pid]
+              [-L path] [-s script] [-U name] [-X a|c|s|t] [-x opt[=val]] [-P provider] [-m [provider:]module]
               [-f [[provider:]module:]func] [-n [[[provider:]module:]func:]name] [-i probe-id]
               [--dump stage,...] [--timings] [args ...]
 
@@ -35,7 +35,8 @@ usage: dtrace [-CeFhlqSvVwZ] [-b bufsz] [-c cmd] [-D name[=def]] [-I path] [-o o
                        an action may follow in the same argument
   -s script            run a script; a file with a first line #!/usr/sbin/dtrace -s runs itself
   -l                   list the probes matched instead of enabling them
-  -c cmd, -p pid       run cmd, or take pid; $target is its pid, and tracing ends with it
+  -c cmd, -p pid       run cmd, or take pid; $target is its pid, and tracing ends with it; of
+                       several, $target is the first, and tracing ends with the last
   -q                   quiet: only what the script prints
   -F                   indent by function entry and return
   -o output            append the output to a file
@@ -45,6 +46,8 @@ usage: dtrace [-CeFhlqSvVwZ] [-b bufsz] [-c cmd] [-D name[=def]] [-I path] [-o o
   -e, -S, --dump       compile only; show IR and bytecode; show stages:
                        tokens,ast,types,ir,asm,spec,records
   -C, -D, -U, -I       run the C preprocessor first, with these definitions and folders
+  -H, -X a|c|s|t       with -C: name the files included; what __STDC__ is
+  -L path              read the D library files of a folder too
   -v, -V               say what each program stands on; the version
 
 examples:
@@ -54,10 +57,13 @@ examples:
 
 _WITH_VALUE = "bcDIoLpsUxXPmfni"
 _FLAGS = "aACeFGhHlqSvVwZ"
-_NOT_YET = {
-    "a": "anonymous tracing", "A": "anonymous tracing", "G": "USDT objects",
-    "h": "USDT headers", "H": "printing included files", "L": "library folders", "X": "ISO C modes",
-}  # fmt: skip
+_REFUSED = {
+    "a": ("there is no anonymous tracing on Linux", "start dtrace early, from a service that nothing else waits for"),
+    "A": ("there is no anonymous tracing on Linux", "start dtrace early, from a service that nothing else waits for"),
+    "G": ("USDT objects are not supported yet", None),
+    "h": ("USDT headers are not supported yet", None),
+    "32": ("the data model is that of the kernel, 64 bits", None),
+}
 _CPP = {"define": "D", "undef": "U", "incdir": "I"}  # options that may be given several times
 DUMPS = ("tokens", "ast", "types", "ir", "asm", "spec", "records")
 
@@ -70,8 +76,8 @@ class Command:
         self.flags: set[str] = set()
         self.options: dict[str, str] = {}
         self.args: list[str] = []
-        self.commands: list[str] = []
-        self.pids: list[str] = []
+        self.targets: list[tuple[str, str]] = []  # (c or p, text), in order
+        self.libraries: list[str] = []
         self.output = ""
         self.cpp: list[tuple[str, str]] = []
         self.dump: list[str] = []
@@ -102,7 +108,7 @@ def parse_command(argv: list[str]) -> Command:
             break
         elif word in ("-32", "-64"):
             if word == "-32":
-                raise UsageError("-32: 32-bit data models are not supported yet")
+                raise _refusal("32")
         elif word.startswith("-") and len(word) > 1:
             at = _cluster(c, word, argv, at)
         else:
@@ -121,8 +127,8 @@ def _long_value(word: str, argv: list[str], at: int) -> tuple[str, int]:
 def _cluster(c: Command, word: str, argv: list[str], at: int) -> int:
     """-qs script: flags, then perhaps one option with its value; the next argument's index."""
     for i, letter in enumerate(word[1:], 2):
-        if letter in _NOT_YET:
-            raise UsageError(f"-{letter}: {_NOT_YET[letter]} is not supported yet")
+        if letter in _REFUSED:
+            raise _refusal(letter)
         if letter in _FLAGS:
             c.flags.add(letter)
             continue
@@ -139,13 +145,20 @@ def _cluster(c: Command, word: str, argv: list[str], at: int) -> int:
     return at
 
 
+def _refusal(letter: str) -> Error:
+    message, hint = _REFUSED[letter]
+    return Error(f"-{letter}: {message}", hint)
+
+
 def _take(c: Command, letter: str, value: str) -> None:
     if letter in "nsPmfi":
         c.programs.append((letter, value))
-    elif letter == "c":
-        c.commands.append(value)
-    elif letter == "p":
-        c.pids.append(value)
+    elif letter in "cp":
+        c.targets.append((letter, value))
+    elif letter == "L":
+        c.libraries.append(value)
+    elif letter == "X":
+        c.options["stdc"] = value
     elif letter == "o":
         c.output = value
     elif letter == "b":
@@ -156,6 +169,8 @@ def _take(c: Command, letter: str, value: str) -> None:
         name, _, text = value.partition("=")
         if name in _CPP:
             c.cpp.append((_CPP[name], text))
+        if name == "libdir":
+            c.libraries.append(text)
         c.options[name] = text
 
 
@@ -242,45 +257,59 @@ def run(command: Command) -> int:
 
     here = Machine()
     timings.mark("kernel types")
-    target = _target(command)
+    targets: list[Target] = []
     try:
-        return _trace(command, here, target, timings)
+        for letter, text in command.targets:
+            targets.append(_target(letter, text))
+        return _trace(command, here, targets, timings)
     finally:
-        if target is not None:
+        for target in targets:
             target.close()
 
 
-def _target(command: Command) -> Target | None:
-    """The process of -c or -p."""
-    from dsight.ui import target as targets
+def _target(letter: str, text: str) -> Target:
+    """The process of a -c or -p."""
+    from dsight.ui import target
 
-    if len(command.commands) + len(command.pids) > 1:
-        raise UsageError("only one -c or -p is supported yet")
-    if command.commands:
+    if letter == "c":
         import shlex
 
         try:
-            return targets.start(shlex.split(command.commands[0]))
+            return target.start(shlex.split(text))
         except ValueError as e:
             raise UsageError(f"-c: {e}") from None
-    if command.pids:
-        if not command.pids[0].isdigit():
-            raise UsageError(f"-p: '{printable(command.pids[0])}' is not a process id")
-        return targets.grab(int(command.pids[0]))
-    return None
+    if not text.isdigit() or not text.isascii():
+        raise UsageError(f"-p: '{printable(text)}' is not a process id")
+    return target.grab(int(text))
 
 
-def _trace(command: Command, here: Machine, target: Target | None, timings: Timings) -> int:
+def _libraries(command: Command) -> dict[str, str]:
+    """The D files of the folders of -L and libdir, by path."""
+    files: dict[str, str] = {}
+    for folder in command.libraries:
+        try:
+            for name in sorted(os.listdir(folder)):
+                if name.endswith(".d"):
+                    path = os.path.join(folder, name)
+                    with open(path, encoding="utf-8", errors="surrogateescape") as f:
+                        files[path] = f.read()
+        except OSError as e:
+            said = os.strerror(e.errno or 0)
+            raise Error(f"failed to open the library folder {printable(folder)}: {said}") from None
+    return files
+
+
+def _trace(command: Command, here: Machine, targets: list[Target], timings: Timings) -> int:
     from dsight import options as opts
     from dsight.lang.preprocess import Macros
     from dsight.ui import dumps
 
     sources = read_sources(command)
-    pid = target.pid if target is not None else None
+    pid = targets[0].pid if targets else None
     name = sources[0].name if command.programs[0][0] == "s" else "dtrace"
     macros = Macros.of_process(tuple(command.args), name, pid, opts.is_set(command.options, "defaultargs"))
     try:
-        compiled, options = here.compile(sources, macros, command.options)
+        compiled, options = here.compile(sources, macros, command.options, _libraries(command))
         if not compiled.script.clauses and not opts.is_set(options, "empty"):
             raise fail("D_EMPTY", "the script has no clauses", None, "a clause is a probe description and { actions }")
         if not opts.is_set(options, "argref"):
@@ -298,14 +327,14 @@ def _trace(command: Command, here: Machine, target: Target | None, timings: Timi
         _matched(command, sources, compiled)
     if "v" in command.flags:
         dumps.stands_on(compiled, sys.stderr)
-    return _session(command, here, compiled, target, options, timings, here.texts(compiled, options))
+    return _session(command, here, compiled, targets, options, timings, here.texts(compiled, options))
 
 
 def _session(
     command: Command,
     here: Machine,
     compiled: Compiled,
-    target: Target | None,
+    targets: list[Target],
     options: dict[str, str],
     timings: Timings,
     texts: Texts | None,
@@ -369,8 +398,10 @@ def _session(
             timings.mark("load and attach")
             if command.timings:
                 timings.show(sys.stderr)
-            if target is not None:
-                session.watch(target.pidfd, lambda: _ended(session, target, printer))
+            running = list(targets)
+            for target in targets:
+                session.watch(target.pidfd, lambda target=target: _ended(session, target, running, printer))  # type: ignore[misc]
+            for target in targets:
                 target.release()
             gc.freeze()  # nothing made so far is garbage: a collection would take longer than the compiler
             gc.disable()
@@ -404,14 +435,16 @@ class _Deferred:
         self.printer.drops(count, cpu, what)
 
 
-def _ended(session: Session, target: Target, printer: Printer) -> None:
-    """The target is gone: so is the trace."""
+def _ended(session: Session, target: Target, running: list[Target], printer: Printer) -> None:
+    """A target is gone; with the last one, the trace is."""
     session.unwatch(target.pidfd)
     target.wait()
     session.drain()
     if not printer.display.quiet:
         printer.error(f"pid {target.pid} has exited")
-    session.request_stop()
+    running.remove(target)
+    if not running:
+        session.request_stop()
 
 
 class _Out:
@@ -486,11 +519,14 @@ def specifier(letter: str, text: str) -> str:
 
 
 def _preprocessed(command: Command, source: Source) -> Source:
-    if "C" not in command.flags and "cpp" not in command.options:
+    from dsight import options as opts
+
+    if "C" not in command.flags and not opts.is_set(command.options, "cpp"):
         return source
     from dsight.ui.cpp import preprocess
 
-    return preprocess(source, command.cpp)
+    named = "H" in command.flags or opts.is_set(command.options, "cpphdrs")
+    return preprocess(source, command.cpp, command.options.get("stdc", "a"), named)
 
 
 # ---- messages
