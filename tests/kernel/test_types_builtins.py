@@ -122,6 +122,38 @@ def test_fds(machine: Machine, tmp_path) -> None:
             assert found[5] in {line.split(" - ")[1].split()[0] for line in mounts}
 
 
+def test_fds_paths(machine: Machine, tmp_path) -> None:
+    """Path, folder and mount point, across mounts; what cannot be mounted has no path."""
+    path = tmp_path / "a file"
+    path.write_bytes(b"")
+    with open(path) as f, open("/proc/self/status") as g, socket.socket() as s:
+        for file, name in ((f, str(path)), (g, f"/proc/{os.getpid()}/status")):
+            found = values(
+                *[f"fds[{file.fileno()}].fi_{member}" for member in ("pathname", "dirname", "mount")], machine=machine
+            )
+            mount = name
+            while not os.path.ismount(mount):
+                mount = os.path.dirname(mount)
+            assert found == [name, os.path.dirname(name), mount]
+        assert (
+            values(f"fds[{s.fileno()}].fi_pathname", f"fds[{s.fileno()}].fi_name", machine=machine) == ["<unknown>"] * 2
+        )
+
+
+def test_psargs(machine: Machine) -> None:
+    with open("/proc/self/cmdline", "rb") as f:
+        arguments = f.read().rstrip(b"\0").replace(b"\0", b" ").decode()
+    assert values("curpsinfo->pr_psargs", machine=machine) == [arguments[:255]]
+
+
+def test_a_whole_psinfo_by_value(machine: Machine) -> None:
+    script = """BEGIN { this->ps = xlate <psinfo_t> (curthread); self->kept = this->ps; }
+    END { trace(self->kept.pr_pid); trace(self->kept.pr_fname == execname); trace(self->kept.pr_start.tv_sec); }"""
+    (began,) = values("curpsinfo->pr_start.tv_sec", machine=machine)
+    with Trace(script, on=machine) as trace:
+        assert [r.values for r in trace.stop()] == [(os.getpid(), 1, began)]
+
+
 def test_fds_of_what_is_not_open(machine: Machine) -> None:
     """Numbers that are no open file's: no fault, "<none>"."""
     assert values(

@@ -26,6 +26,7 @@ INDEX: dict[str, str] = {
     "B_WRITE": "io.d",
     "B_ASYNC": "io.d",
     "fds_file": "io.d",
+    "file_has_path": "io.d",
     "ppid": "process.d",
     "vtimestamp": "process.d",
     "zonename": "process.d",

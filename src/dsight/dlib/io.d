@@ -48,12 +48,15 @@ inline struct file *fds_file[int fd] =
 	curthread->files == NULL || fd < 0 || fd >= curthread->files->fdt->max_fds ? NULL :
 	curthread->files->fdt->fd[fd];
 
+/* Sockets, pipes and the like have no path: their file systems cannot be mounted (SB_NOUSER, include/linux/fs.h). */
+inline int file_has_path[struct file *F] = (F->f_inode->i_sb->s_flags & 0x80000000) == 0;
+
 translator fileinfo_t < struct file *F > {
-	fi_name = F == NULL ? "<none>" : stringof(F->f_path.dentry->d_name.name);
-	fi_dirname = F == NULL ? "<none>" : dirname(d_path(&F->f_path));
-	fi_pathname = F == NULL ? "<none>" : d_path(&F->f_path);
+	fi_name = F == NULL ? "<none>" : file_has_path[F] ? stringof(F->f_path.dentry->d_name.name) : "<unknown>";
+	fi_dirname = F == NULL ? "<none>" : file_has_path[F] ? dirname(d_path(&F->f_path)) : "<unknown>";
+	fi_pathname = F == NULL ? "<none>" : file_has_path[F] ? d_path(&F->f_path) : "<unknown>";
 	fi_offset = F == NULL ? 0 : F->f_pos;
 	fi_fs = F == NULL ? "<none>" : stringof(F->f_inode->i_sb->s_type->name);
-	fi_mount = F == NULL ? "<none>" : stringof(F->f_path.mnt->mnt_root->d_name.name);
+	fi_mount = F == NULL ? "<none>" : file_has_path[F] ? d_mountpoint(F->f_path.mnt) : "<unknown>";
 	fi_oflags = F == NULL ? 0 : F->f_flags;
 };

@@ -167,10 +167,20 @@ def _path(
 ) -> None:
     """The path a struct path leads to, from the process's root or (not `rooted`) from that of the mounts.
     `offsets`: those of d_path."""
+    dentry_at, mnt_at, *_ = offsets
+    dentry, mount = _read(low, address, dentry_at), _read(low, address, mnt_at)
+    _path_of(low, dentry, mount, address, offsets, pointer, offset, size, rooted)
+
+
+def _path_of(
+    low: Lowering, dentry: Reg, vfsmount: int, address: int, offsets: list[int], pointer: Reg, offset: int, size: int,
+    rooted: bool = True,
+) -> None:  # fmt: skip
+    """Likewise of a dentry and the struct vfsmount it is reached through; a fault says `address`."""
     b = low.b
     dentry_at, mnt_at, fs, root, *climbing = offsets
     mnt = climbing[2]
-    here = (_read(low, address, dentry_at), b.emit("sub", _read(low, address, mnt_at), mnt))
+    here = (dentry, b.emit("sub", vfsmount, mnt))
     ends: tuple[Reg | int, Reg | int] = (0, 0)
     if rooted:
         top = b.emit("add", _read(low, lower_builtin.builtin(low, "curthread"), fs), root)
@@ -193,6 +203,14 @@ def _path(
 def d_path(low: Lowering, e: typed.Call, pointer: Reg, offset: int, size: int) -> None:
     """string d_path(struct path *)"""
     _path(low, _pointer(low, e.args[0]), members(e, 1), pointer, offset, size)
+
+
+def d_mountpoint(low: Lowering, e: typed.Call, pointer: Reg, offset: int, size: int) -> None:
+    """string d_mountpoint(struct vfsmount *): the path of its root, where it is mounted"""
+    offsets = members(e, 1)
+    mount = _pointer(low, e.args[0])
+    mnt_root = offsets[7]
+    _path_of(low, _read(low, mount, mnt_root), mount, mount, offsets, pointer, offset, size)
 
 
 def cwd(low: Lowering, e: typed.Call, pointer: Reg, offset: int, size: int) -> None:
@@ -271,7 +289,13 @@ def _getminor(low: Lowering, e: typed.Call) -> int:
     return low.b.emit("and", lower_expr.scalar(low, e.args[0]), (1 << _MINOR_BITS) - 1)
 
 
-STRINGS: dict[str, lower_strings.StringRule] = {"cwd": cwd, "d_path": d_path, "execargs": execargs, "root": root}
+STRINGS: dict[str, lower_strings.StringRule] = {
+    "cwd": cwd,
+    "d_mountpoint": d_mountpoint,
+    "d_path": d_path,
+    "execargs": execargs,
+    "root": root,
+}
 
 SCALARS: dict[str, Callable[[Lowering, typed.Call], int]] = {
     "getmajor": _getmajor,

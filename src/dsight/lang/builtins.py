@@ -111,6 +111,7 @@ _PATH = (
 )  # fmt: skip
 MEMBERS: dict[str, tuple[str, ...]] = {
     "cwd": ("fs_struct.pwd", *_PATH),
+    "d_mountpoint": _PATH,
     "d_path": _PATH,
     "execargs": ("task_struct.mm", "mm_struct.arg_start", "mm_struct.arg_end"),
     "mutex_owned": ("mutex.owner",),
@@ -145,6 +146,7 @@ SUBROUTINES = {
     "copyinto": ("void", "addr size_t ptr"),
     "copyout": ("void", "ptr addr size_t"),
     "copyoutstr": ("void", "string addr ? size_t"),
+    "d_mountpoint": ("string", "ptr"),  # our own: of a struct vfsmount *, for fileinfo_t
     "d_path": ("string", "ptr"),
     "ddi_pathname": ("string", "ptr int64_t"),
     "dirname": ("string", "string"),
