@@ -37,6 +37,8 @@ def set_counts(function: Function) -> list[int]:
     return counts
 
 
+# Operations that `Simplifier.rules` has something to say of.
+_RULED = frozenset({*BINARY, *UNARY, "set", "br", "store"}) - {"mov"}
 # operation: indexes of its pointer operands that an offset follows
 _POINTERS = {op: tuple([n for n in range(len(k)) if k[n : n + 2] == "ro"]) for op, (_, k, _) in OPS.items()}
 
@@ -61,12 +63,14 @@ class Simplifier:
         self.made_here.clear()
         out = []
         for instr in instrs:
-            op, args = self.operands(instr.op, instr.args)
-            op, args = self.rules(op, args)
-            if op != instr.op or len(args) != len(instr.args) or not all(map(is_, args, instr.args)):
-                instr = Instr(op, instr.dst, args, instr.span)
+            op, dst, old = instr.op, instr.dst, instr.args
+            args = self.operands(op, old)
+            if op in _RULED:
+                op, args = self.rules(op, args)
+            if args is not old and (len(args) != len(old) or not all(map(is_, args, old))) or op != instr.op:
+                instr = Instr(op, dst, args, instr.span)
             out.append(instr)
-            if instr.dst != NO_REG:
+            if dst >= 0:
                 self.note(instr)
         return tuple(out)
 
@@ -141,31 +145,42 @@ class Simplifier:
 
     # -- operands
 
-    def operands(self, op: str, args: tuple[Operand, ...]) -> tuple[str, tuple[Operand, ...]]:
-        """The instruction with what stands for its registers."""
-        changed = list(args)
+    def operands(self, op: str, args: tuple[Operand, ...]) -> tuple[Operand, ...]:
+        """The operands, with what stands for registers in their place."""
+        changed: list[Operand] | None = None
         known, local = self.known, self.local
-        kinds = OPS[op][1]
-        for n, arg in enumerate(args):
+        n = -1
+        for arg in args:
+            n += 1
             if type(arg) is Reg:
-                value = known.get(arg)
-                if value is None:
-                    value = local.get(arg)
-                    if value is None:
+                if arg in known:
+                    value: Operand = known[arg]
+                elif arg in local:
+                    value = local[arg]
+                else:
+                    continue
+                if type(value) is not Reg:
+                    kinds = OPS[op][1]
+                    if kinds[min(n, len(kinds) - 1)] not in "v*":
                         continue
-                if type(value) is Reg or kinds[min(n, len(kinds) - 1)] in "v*":
-                    changed[n] = value
             elif type(arg) is Bounded:
-                changed[n] = self.bounded(arg)
-        if op in _DIVIDE and type(changed[1]) is int and changed[1] & MASK == 0:
+                value = self.bounded(arg)
+            else:
+                continue
+            if changed is None:
+                changed = list(args)
+            changed[n] = value
+        if op in _DIVIDE and changed is not None and type(changed[1]) is int and changed[1] & MASK == 0:
             changed[1] = args[1]  # behind the branch that asks: it goes with it
         for n in _POINTERS[op]:
-            how = self.how(changed[n])
+            how = self.how(args[n] if changed is None else changed[n])
             if how is not None and how.op == "add" and type(how.args[0]) is Reg and type(how.args[1]) is int:
+                if changed is None:
+                    changed = list(args)
                 offset = changed[n + 1] + how.args[1]  # type: ignore[operator]
                 if -(1 << 15) <= offset < 1 << 15:
                     changed[n], changed[n + 1] = how.args[0], offset
-        return op, tuple(changed)
+        return args if changed is None else tuple(changed)
 
     def bounded(self, arg: Bounded) -> Operand:
         value = self.known.get(arg.reg)
