@@ -206,6 +206,10 @@ class Generator:
         if self.r.random() < 0.3:
             return Expr(f"strlen({a.text})", ULONG, lambda w: len(a.eval(w)))
         b = self.string(depth, pure)
+        if self.r.random() < 0.15:
+            last = self.r.choice(["", "r"])
+            find = (lambda s, t: s.rfind(t)) if last else (lambda s, t: s.find(t))
+            return Expr(f"{last}index({a.text}, {b.text})", INT, lambda w: find(a.eval(w), b.eval(w)))
         if self.r.random() < 0.3:
             b = a if pure or depth <= 0 else b
         op = self.r.choice(list(COMPARE))
@@ -278,6 +282,8 @@ class Generator:
         if depth > 0 and kind < 0.25:
             c, a, b = self.integer(depth - 1, pure), self.string(depth - 1, pure), self.string(depth - 1, pure)
             return Expr(f"({c.text} ? {a.text} : {b.text})", STRING, lambda w: a.eval(w) if c.eval(w) else b.eval(w))
+        if depth > 0 and kind < 0.33:
+            return self.string_call(depth - 1, pure)
         if places and kind < 0.6:
             return self.place(self.r.choice(places), -1)[0]
         if kind < 0.66:
@@ -289,6 +295,31 @@ class Generator:
         n = self.r.choice(LENGTHS)
         text = "".join(self.r.choices("ab", k=n)) if self.r.random() < 0.5 else "a" * n
         return Expr(f'"{text}"', STRING, lambda w: text.encode())
+
+    def string_call(self, depth: int, pure: bool) -> Expr:
+        a = self.string(depth, pure)
+        kind = self.r.choice(["strjoin", "substr", "substr", "toupper", "lltostr", "strchr"])
+        if kind == "strjoin":
+            b = self.string(depth, pure)
+            return Expr(f"strjoin({a.text}, {b.text})", STRING, lambda w: (a.eval(w) + b.eval(w))[: STRSIZE - 1])
+        if kind == "substr":
+            n = self.cast(INTS[1], self.integer(depth, pure))  # not negative
+            if self.r.random() < 0.4:
+                return Expr(f"substr({a.text}, {n.text})", STRING, lambda w: a.eval(w)[n.eval(w) :])
+            m = self.cast(INTS[1], self.integer(depth, pure))
+
+            def cut(w: World) -> bytes:
+                text, start, count = a.eval(w), n.eval(w), m.eval(w)
+                return text[start : start + count]
+
+            return Expr(f"substr({a.text}, {n.text}, {m.text})", STRING, cut)
+        if kind == "toupper":
+            return Expr(f"toupper({a.text})", STRING, lambda w: a.eval(w).upper())
+        if kind == "lltostr":
+            n = self.cast(LONG, self.integer(depth, pure))
+            return Expr(f"lltostr({n.text})", STRING, lambda w: str(n.eval(w)).encode())
+        c = self.r.choice("ab")
+        return Expr(f"strchr({a.text}, '{c}')", STRING, lambda w: b"".join(a.eval(w).partition(c.encode())[1:]))
 
     # -- statements: each is its text and what runs it
 
