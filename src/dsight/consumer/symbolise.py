@@ -153,6 +153,16 @@ class Texts:
 
     def value(self, field: Field) -> Callable[[Any], tuple[str, ...] | str]:
         """What a field of code is to Python programs: a stack is a tuple of frames, a symbol a str."""
-        if field.kind in ("kstack", "ustack"):
-            return lambda raw: self.frames(field, raw)
-        return self.of(field).__getitem__
+        if field.kind not in ("kstack", "ustack"):
+            return self.of(field).__getitem__
+        known: dict[bytes, tuple[str, ...]] = {}
+
+        def value(raw: bytes) -> tuple[str, ...]:
+            found = known.get(raw)
+            if found is None:
+                if len(known) >= _STACKS:
+                    known.clear()
+                found = known[raw] = self.frames(field, raw)
+            return found
+
+        return value

@@ -317,7 +317,7 @@ class Processes:
         if pid not in self._pictures:
             self.seen(pid)
         place = self._find(pid, address)
-        if place is None:
+        if place is None and self._mmaps is None:  # else a library loaded since has been heard of
             identity = _identity(pid)
             if identity and self._look(pid, identity):  # a library loaded since
                 place = self._find(pid, address)
