@@ -535,7 +535,9 @@ def _preprocessed(command: Command, source: Source) -> Source:
 def _matched(command: Command, sources: list[Source], compiled: Compiled) -> None:
     """dtrace: description '...' matched N probes"""
     for (letter, text), source in zip(command.programs, sources):
-        count = len({p.id for c in compiled.script.clauses if c.span.source is source for p in c.probes})
+        # Each clause's probes count, also where another clause has them too: countdown.d of the
+        # Dynamic Tracing Guide, with two clauses on one tick, "matched 3 probes".
+        count = sum(len(c.probes) for c in compiled.script.clauses if c.span.source is source)
         if letter == "s":
             what = f"script '{printable(text)}'"
         else:
