@@ -17,7 +17,8 @@ syscall::connect:return
         self->began = 0;
 }
 
-tick-5s
+tick-5s,
+dtrace:::END
 {
         printa(@us);
 }

@@ -106,11 +106,7 @@ class Printer:
         self._names = Cache(self._probe_column)
         self._pending: list[str] = []
         self._headed = False
-        self._printed: set[int] = set()  # aggregations some printa() names: not listed at the end
-        for layout in layouts:
-            for action in layout.actions:
-                if action.kind == "printa":
-                    self._printed.update(action.aggs)
+        self._printed: set[int] = set()  # aggregations a printa() has printed: not listed at the end
 
     # ---- what the session calls
 
@@ -161,7 +157,7 @@ class Printer:
         self._err.write(f"dtrace: {message}\n".encode("utf-8", "surrogateescape"))
 
     def finish(self) -> None:
-        """At the end: list the aggregations that no printa() names."""
+        """At the end: list the aggregations that no printa() has printed."""
         if self.aggregations is not None:
             self.aggregations.release()
             for id, layout in self.aggregations.layouts.items():
@@ -250,6 +246,7 @@ class Printer:
         if source is None:
             raise fail("D_UNKNOWN", f"{action.kind}() without aggregations")
         if action.kind == "printa":
+            self._printed.update(action.aggs)
             layouts: list[AggLayout] = [source.layouts[id] for id in action.aggs]
             snapshots = [source.snapshot(id) for id in action.aggs]
             return (
