@@ -123,7 +123,7 @@ def test_ctrl_c_under_load() -> None:
         [sys.executable, "-c", "import os\nwhile os.getppid(): os.getpgid(0)"], stdin=subprocess.DEVNULL
     )
     try:
-        with Running("-qn", "syscall::getpgid:entry { n++; printf(\"%d\\n\", n); @ = count(); } END { trace(\"over\"); }") as r:  # fmt: skip # noqa: E501
+        with Running("-qn", "syscall::getpgid:entry { printf(\"%d\\n\", n++); } syscall::getpgid:entry { @ = count(); } END { trace(\"over\"); }") as r:  # fmt: skip # noqa: E501
             r.wait_for("1000\n")
             ran, seconds = r.signal()
     finally:
@@ -148,7 +148,7 @@ os.write(1, b'up')
 os.dup2(2, 1)
 time.sleep(30)
 """
-    with Running("-qn", COUNT + f'syscall::getpgid:entry /pid == $target/ {{ printf("pid %d.", pid); }}',
+    with Running("-qn", COUNT + 'syscall::getpgid:entry /pid == $target/ { printf("pid %d.", pid); }',
                  "-c", python(code)) as running:  # fmt: skip
         running.wait_for("up")
         target = int(re.search(r"pid (\d+)", running.wait_for(".")).group(1))  # type: ignore[union-attr]
@@ -171,7 +171,7 @@ def test_two_interrupts_end_it_hard_if_need_be() -> None:
     assert "Traceback" not in ran.err
 
 
-@pytest.mark.parametrize("how", ["BEGIN { trace(1); } tick-200 { trace(2); }", "tick-1000 { printf(\"line\\n\"); }"])
+@pytest.mark.parametrize("how", ["BEGIN { trace(1); } tick-200 { trace(2); }", 'tick-1000 { printf("line\\n"); }'])
 def test_a_reader_that_goes_away(how: str) -> None:
     """dtrace ... | head -1: quietly over."""
     process = subprocess.Popen(

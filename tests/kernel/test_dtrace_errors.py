@@ -53,7 +53,7 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("arguments", "status", "has"), CASES, ids=lambda v: " ".join(v)[:40] if type(v) is list else "")
+@pytest.mark.parametrize(("arguments", "status", "has"), CASES, ids=[" ".join(c[0])[:40] for c in CASES])
 def test_said_clearly(arguments: list[str], status: int, has: list[str]) -> None:
     done = dtrace(*arguments)
     assert done.err.startswith("dtrace: ") or not arguments
