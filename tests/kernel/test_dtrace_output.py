@@ -30,7 +30,7 @@ def test_columns_and_one_header() -> None:
         rf"{cpu}      2                             :END three\n",
         done.out,
     ), done.out
-    assert re.fullmatch(r"dtrace: description 'BEGIN' matched 2 probes\n", done.err)
+    assert re.fullmatch(r"dtrace: description 'BEGIN' matched 4 probes\n", done.err)
 
 
 def test_function_and_name_of_a_probe() -> None:
