@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,17 +27,23 @@ REPO = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dsight" / "vm"
 BOOT_SECONDS = 150
 
+# The root that virtme mounts is not cached: each start of Python would read its files page by page
+# from this machine (14 s).  So the same files are mounted once more, with a cache, and commands run
+# there; what is changed on this machine while the guest runs may not be seen.
+#
 # Requests are N.cmd, answers N.out, N.err and last N.rc.  The host's files are read-only in the
 # guest, so what wants to write gets memory.  The seconds are a bound for a forgotten guest.
 AGENT = """
 export TMPDIR=/run/tmp XDG_CACHE_HOME=/run/cache HOME=/run/home PYTHONDONTWRITEBYTECODE=1
-mkdir -p $TMPDIR $XDG_CACHE_HOME $HOME
+mkdir -p $TMPDIR $XDG_CACHE_HOME $HOME /run/cached
+mount -t 9p -o ro,trans=virtio,version=9p2000.L,access=any,msize=524288,cache=loose cached /run/cached || exit 1
+for part in proc sys dev tmp run {folder}; do mount --rbind /$part /run/cached/$part || exit 1; done
 cd {folder} || exit 1
 touch ready
 i=0
 while [ ! -e stop ] && [ "$(cut -d. -f1 /proc/uptime)" -lt 900 ]; do
     if [ -e $i.cmd ]; then
-        sh ./$i.cmd >$i.out 2>$i.err </dev/null
+        chroot /run/cached sh {folder}/$i.cmd >$i.out 2>$i.err </dev/null
         echo $? >$i.tmp
         mv $i.tmp $i.rc
         i=$((i + 1))
@@ -118,13 +125,20 @@ def vm() -> Iterator[Machine]:
     (folder / "agent").write_text(AGENT.format(folder=shlex.quote(str(folder))))
     command = [str(virtme_run()), "--kimg", str(image), "--mods", "auto", "--force-9p", "--disable-kvm"]
     command += ["--user", "root", "--cpus", "2", "--memory", "1G", "--rwdir", str(folder)]
+    cached = "local,id=cached,path=/,security_model=none,readonly=on,multidevs=remap"
     command += ["--show-boot-console", "--script-sh", f"sh {shlex.quote(str(folder / 'agent'))}"]
+    command += ["--qemu-opts", "-fsdev", cached, "-device", "virtio-9p-pci,fsdev=cached,mount_tag=cached"]
     environment = os.environ | {"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"}
     with open(folder / "console", "wb") as console:
         # Through a pipe: qemu opens a plain file anew for each of its ports, each at offset 0.
         cat = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=console)
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=cat.stdin, stderr=cat.stdin, env=environment
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=cat.stdin,
+            stderr=cat.stdin,
+            env=environment,
+            start_new_session=True,
         )
         assert cat.stdin is not None
         cat.stdin.close()
@@ -137,7 +151,7 @@ def vm() -> Iterator[Machine]:
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
-            process.kill()  # virtme-run has become qemu by exec
+            os.killpg(process.pid, signal.SIGKILL)  # virtme-run and its child, qemu
             process.wait()
         cat.wait(10)
         shutil.rmtree(folder, ignore_errors=True)

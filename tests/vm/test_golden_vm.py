@@ -1,0 +1,69 @@
+"""The golden cases on Debian's 6.1 kernel: the same scripts, the same output, in one boot.
+
+Under emulation a case takes seconds, so not all are run: those with a trigger, where probes, arguments
+and the kernel's types count, and every fourth of the others.  DSIGHT_VM_GOLDEN=all runs them all.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+
+import pytest
+
+from dsight.testing import golden
+
+pytestmark = pytest.mark.vm
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CASES = os.path.join(os.path.dirname(HERE), "golden")
+WORKERS = 2  # as many as the guest has CPUs
+SECONDS = 600  # a bound for a machine that has other work
+
+# What cannot be the same there, and why.
+DIFFERENT = {
+    "birth-script-octets": "char, and so sa_data[], is signed in kernels before 6.2: octets above 127 are negative",
+}
+
+
+def cases() -> list[str]:
+    """Those that run; messages of the compiler do not depend on the kernel."""
+    every = [(path, golden.load(path)) for path in golden.find(CASES)]
+    runs = [(path, case.section("run")) for path, case in every if not name_of(path).startswith("error")]
+    triggered = [path for path, run in runs if run and run.option("trigger")]
+    others = [path for path, run in runs if run and not run.option("trigger")]
+    return triggered + (others if os.environ.get("DSIGHT_VM_GOLDEN") == "all" else others[::4])
+
+
+def name_of(path: str) -> str:
+    return os.path.basename(path).removesuffix(".golden")
+
+
+def test_golden_cases_give_the_same_on_another_kernel(vm):
+    paths = cases()
+    workers = [
+        f"{shlex.join([sys.executable, f'{HERE}/golden_guest.py', *paths[n::WORKERS]])} >{vm.folder}/golden.{n} 2>&1"
+        for n in range(WORKERS)
+    ]
+    try:
+        vm.run(" & ".join(workers) + " & wait", SECONDS)
+    finally:  # when time is over too: what was found so far
+        printed = "".join((vm.folder / f"golden.{n}").read_text() for n in range(WORKERS))
+        print(printed)
+    found = results(printed)
+    assert set(found) == set(paths), printed
+    unexpected = {name_of(p): text for p, text in found.items() if bool(text) != (name_of(p) in DIFFERENT)}
+    assert not unexpected, "\n".join(f"{name}:\n{text or 'is the same now'}" for name, text in unexpected.items())
+
+
+def results(printed: str) -> dict[str, str]:
+    """Path -> difference, of what golden_guest.py printed."""
+    found: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in printed.splitlines():
+        if line.startswith("=== "):
+            lines = found[line.split()[1]] = []
+        else:
+            lines.append(line)
+    return {path: "\n".join(lines) for path, lines in found.items()}
