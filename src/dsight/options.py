@@ -23,7 +23,8 @@ KINDS = {
     "bufsize": "size", "cpp": "flag", "cpphdrs": "flag", "cpu": "count", "defaultargs": "flag", "define": "text",
     "destructive": "flag", "droptags": "flag", "dynvarsize": "size", "empty": "flag", "errtags": "flag",
     "incdir": "text", "jstackframes": "count", "jstackstrsize": "size", "libdir": "text", "nspec": "count",
-    "printsize": "size", "quietresize": "flag", "scratchsize": "size", "specsize": "size", "stackframes": "count",
+    "pcapsize": "size", "printsize": "size", "quietresize": "flag", "scratchsize": "size", "specsize": "size",
+    "stackframes": "count",
     "stackindent": "count", "statusrate": "rate", "stdc": "a c s t", "strsize": "size", "undef": "text",
     "ustackframes": "count", "verbose": "flag", "zdefs": "flag",
 }  # fmt: skip
@@ -54,7 +55,6 @@ WITHOUT_EFFECT = {
     "nolibs": "libraries are read only when used",
     "noresolve": "nothing is resolved at start-up",
     "nusdtprobes": "USDT probes are not limited",
-    "pcapsize": "there is no pcap() yet",
     "pgmax": "processes are not held",
     "preallocate": "buffers are made when the script starts",
     "procfspath": "/proc is where Linux has it",
@@ -187,6 +187,7 @@ def lowering(options: Mapping[str, str]) -> Options:
         ("aggsize", 1024, 1 << 34),
         ("dynvarsize", 1024, 1 << 34),
         ("specsize", 0, 1 << 30),
+        ("pcapsize", 0, 1 << 30),
         ("printsize", 8, 1 << 16),
     ):
         if name in options:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from dsight.consumer.capture import Capture
 from dsight.source import printable
 
 TYPE_CHECKING = False
@@ -17,6 +18,8 @@ class Outlet:
     def __init__(self, base: Writer) -> None:
         self._base = base
         self._fd = -1
+        self._path = ""
+        self.captured = Capture()
 
     def write(self, data: bytes) -> None:
         if self._fd < 0:
@@ -34,19 +37,25 @@ class Outlet:
         return fileno() if fileno is not None else -1
 
     def reopen(self, path: str) -> str | None:
-        """freopen(): write to this file, emptied first, from now on; "": back to where it was.  What went
+        """freopen(): write to this file, emptied first (unless it holds packets of ours), from now on; "": back to where it was.  What went
         wrong, None if nothing: then output stays where it was."""
         if not path:
             self.close()
             return None
+        new = os.O_APPEND if self.captured.knows(path) else os.O_TRUNC
         try:
-            fd = os.open(os.fsencode(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            fd = os.open(os.fsencode(path), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | new, 0o666)
         except (OSError, ValueError) as e:
             reason = os.strerror(e.errno or 0) if isinstance(e, OSError) else str(e)
             return f"couldn't open '{printable(path)}': {reason}"
         self.close()
-        self._fd = fd
+        self._fd, self._path = fd, path
         return None
+
+    @property
+    def path(self) -> str:
+        """The file of freopen() that is written to; "" for none."""
+        return self._path if self._fd >= 0 else ""
 
     def truncate(self) -> None:
         """ftruncate(): empty the file written to; where it is none (a terminal, a pipe), nothing happens."""

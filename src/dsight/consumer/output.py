@@ -267,6 +267,19 @@ class Printer:
                 self.error(f"normalize(@{source.layouts[id].name}, 0): cannot divide by zero, left as it was")
         return ""
 
+    def _packet(self, time: int, wire: int, kept: int, link: int, data: bytes) -> str:
+        """One pcap(): into the file of freopen(), else as text."""
+        path = self._out.path
+        if not path:
+            return hexdump(data[:kept])
+        packet = self._out.captured.packet(path, time, wire, data[:kept], link)
+        if packet is None:
+            self.error(f"pcap: '{printable(path)}' has packets of another protocol: one is left out")
+            return ""
+        self.flush()
+        self._out.write(packet)
+        return ""
+
     def _fault(self, row: Row) -> None:
         f = fault(row)
         probe = self.probes.get(f.probe)
@@ -359,6 +372,9 @@ class _Plan:
         if action.kind == "setopt":
             ats = [self._columns.index(f"f{i}") for i in action.fields]
             return lambda row: printer._set(*[string_value(row[at]) for at in ats])
+        if action.kind == "pcap":
+            ats = [self._columns.index(f"f{i}") for i in action.fields]
+            return lambda row: printer._packet(*[row[at] for at in ats])
         if action.kind in COMMANDS:
             fields = [(f"f{i}", self._layout.fields[i]) for i in action.fields]
             text = compile_format(action.text, fields, (), printer.texts).single(self._columns)

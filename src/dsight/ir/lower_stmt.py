@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dsight.ir import lower_agg, lower_destructive, lower_expr, lower_spec, lower_text
+from dsight.ir.loops import pick
 from dsight.ir.ops import Bounded, Reg
 from dsight.ir.storage import STATE, STOPPED, is_object, tracemem_size
 from dsight.lang import typed
 from dsight.lang.types import Pointer
-from dsight.record import BADADDR
+from dsight.record import BADADDR, Field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 # Actions with a place in the record.
 RECORDED = frozenset(
     "trace printf tracemem exit printa clear trunc normalize denormalize "
-    "print freopen ftruncate system setopt "
+    "print freopen ftruncate system setopt pcap "
     "stack ustack jstack func mod sym uaddr ufunc umod usym".split()
 )
 
@@ -101,6 +102,8 @@ def _action(low: Lowering, stmt: typed.ActionStmt) -> None:
     low.next_action += 1
     if stmt.name == "tracemem":
         _tracemem(low, stmt, rec, [layout.fields[i].offset for i in action.fields])
+    elif stmt.name == "pcap":
+        _pcap(low, stmt, rec, [layout.fields[i] for i in action.fields])
     elif stmt.name in ("print", "trace") and is_object(stmt.args[0]):
         f = layout.fields[action.fields[0]]
         source = lower_expr.scalar(low, typed.AddrOf(Pointer(stmt.args[0].type), stmt.span, stmt.args[0]))
@@ -136,3 +139,16 @@ def _tracemem(low: Lowering, stmt: typed.ActionStmt, rec: Reg, offsets: list[int
     target = lower_expr.plus_reg(low, rec, offsets[0])
     result = b.call("probe_read_kernel", target, size, source)
     low.fault_if("ne", result, 0, BADADDR, source)
+
+
+def _pcap(low: Lowering, stmt: typed.ActionStmt, rec: Reg, fields: list[Field]) -> None:
+    """Time, length and link type as they are; as many bytes as lie together and have room."""
+    b = low.b
+    for field, value in zip((fields[0], fields[1], fields[3]), stmt.args):
+        lower_text.write_field(low, rec, field.offset, field, value)
+    linear, start = lower_expr.scalar(low, stmt.args[3]), lower_expr.scalar(low, stmt.args[4])
+    room = fields[4].size
+    kept = pick(b, "ugt", linear, room, room, linear)
+    b.store(rec, fields[2].offset, 4, kept)
+    target = lower_expr.plus_reg(low, rec, fields[4].offset)
+    low.fault_if("ne", b.call("probe_read_kernel", target, Bounded(kept, room), start), 0, BADADDR, start)

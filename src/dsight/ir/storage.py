@@ -57,7 +57,7 @@ class Options:
     __slots__ = (
         "strsize", "scratchsize", "bufsize", "aggsize", "dynvarsize", "stackframes", "ustackframes", "jstackframes",
         "nspec",
-        "specsize", "printsize", "cpu",
+        "specsize", "pcapsize", "printsize", "cpu",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +72,7 @@ class Options:
         jstackframes: int = 50,
         nspec: int = 1,
         specsize: int = 32 << 10,
+        pcapsize: int = 2048,
         printsize: int = 8 << 10,
         cpu: int = -1,
     ) -> None:
@@ -85,6 +86,7 @@ class Options:
         self.jstackframes = jstackframes
         self.nspec = nspec
         self.specsize = specsize
+        self.pcapsize = pcapsize
         self.printsize = printsize
         self.cpu = cpu
 
@@ -285,6 +287,8 @@ def variable_size(var: typed.Variable, options: Options) -> int:
     raise fail("D_UNKNOWN", f"a variable of type '{var.type}' ({var.name}) is not supported yet")
 
 
+PCAP_MOST = 0xFFFF  # bytes of a packet, the option pcapsize
+
 # Actions without fields of their own: what they do is done in the kernel, or is said elsewhere in the record.
 UNRECORDED = frozenset({"speculate", "commit", "discard", "raise", "stop", "chill"})
 
@@ -339,6 +343,11 @@ def action_fields(stmt: typed.ActionStmt, script: typed.Script, options: Options
     """The fields (not placed yet) one action records."""
     if stmt.name == "tracemem":
         return [Field("b", 0, tracemem_size(stmt)), *[Field("u", 0, 8)] * (len(stmt.args) - 2)]
+    if stmt.name == "pcap":
+        if not 0 < options.pcapsize <= PCAP_MOST:
+            raise fail("D_PCAP_SIZE", f"pcapsize is {options.pcapsize}, not in 1..{PCAP_MOST}", stmt.span)
+        sizes = (8, 4, 4, 4)  # time, bytes on the wire, bytes kept, link type
+        return [*[Field("u", 0, size) for size in sizes], Field("b", 0, options.pcapsize)]
     if stmt.name in ("print", "trace") and is_object(stmt.args[0]):
         size = stmt.args[0].type.size
         if stmt.name == "print" and size > options.printsize:

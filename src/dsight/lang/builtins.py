@@ -190,13 +190,11 @@ SUBROUTINES = {
     "toupper": ("string", "string"),
 }
 
-# Actions that `check_action` has rules for ...
+# Actions.
 ACTIONS = frozenset(
     "printf trace tracemem printa exit clear trunc normalize denormalize print freopen ftruncate system setopt "
     "stack ustack jstack func mod sym uaddr ufunc umod usym "
-    "speculate commit discard raise stop breakpoint panic chill".split()
+    "speculate commit discard raise stop breakpoint panic chill pcap return".split()
 )
-# ... and those D has besides.
-OTHER_ACTIONS = frozenset("pcap return".split())
 
 AGGREGATING = frozenset({"avg", "count", "llquantize", "lquantize", "max", "min", "quantize", "stddev", "sum"})

@@ -139,7 +139,7 @@ def _enumerator(cx: Scope, name: str, span: Span) -> TExpr | None:
 
 def undefined(cx: Scope, e: ast.Ident) -> CompileError:
     name, span = e.name, e.span
-    if name in builtins.SUBROUTINES or name in builtins.ACTIONS or name in builtins.OTHER_ACTIONS:
+    if name in builtins.SUBROUTINES or name in builtins.ACTIONS:
         return fail("D_IDENT_BADREF", f'"{name}" is a function', span, f"call it: {name}(...)")
     if name in builtins.AGGREGATING:
         return fail("D_IDENT_BADREF", f'"{name}" is an aggregating function', span, f"write @name = {name}(...)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dsight.errors import CompileError, fail
 from dsight.lang import ast
-from dsight.lang.check_convert import computable, convert, is_int
+from dsight.lang.check_convert import computable, convert, is_int, is_ptr
 from dsight.lang.check_ops import operand
 from dsight.lang.scope import Scope
 from dsight.lang.typed import ActionStmt, AggStmt, Call, Clause, ExprStmt, If, TExpr, TStmt
@@ -28,6 +28,7 @@ IMPOSSIBLE = {
 }
 
 CHILL_MOST = 500_000_000  # ns, of each second of a CPU
+LINKS = ("PCAP_ETHER", "PCAP_PPP", "PCAP_IP", "PCAP_WIFI", "PCAP_IPNET", "PCAP_IPOIB")  # dlib/pcap.d
 SIGNALS = range(1, 65)  # signal(7): 1 to SIGRTMAX
 
 
@@ -89,7 +90,50 @@ def chill(cx: Scope, call: ast.Call) -> TStmt:
     return ActionStmt(call.span, "chill", (value,))
 
 
+def pcap(cx: Scope, call: ast.Call) -> TStmt:
+    """pcap(packet, protocol): args are time, length, protocol, bytes that lie together, and where"""
+    from dsight.lang.check_xlate import find_inline, inline
+    from dsight.lang.typed import Builtin, Const
+
+    if len(call.args) != 2:
+        raise fail("D_PROTO_LEN", f"pcap() has {len(call.args)} arguments", call.span, "pcap(packet, PCAP_IP)")
+    packet, link = call.args
+    if isinstance(packet, ast.TypeName) or not (is_int((v := operand(cx, packet)).type) or is_ptr(v.type)):
+        raise fail(
+            "D_PCAP_ADDR", "pcap() needs the address of a packet", packet.span,
+            "args[0]->pkt_addr of a network probe, or a struct sk_buff *",
+        )  # fmt: skip
+    hint = f"one of {', '.join(LINKS)}"
+    if isinstance(link, ast.TypeName) or not is_int((protocol := operand(cx, link)).type):
+        raise fail("D_PCAP_PROTO", "the protocol of pcap() must be an integer", link.span, hint)
+    known = [find_inline(cx, name) for name in LINKS]
+    if isinstance(protocol, Const):
+        values = [inline(cx, item, (), call.span) for item in known if item is not None]
+        if protocol.value not in [v.value for v in values if isinstance(v, Const)]:
+            raise fail("D_PCAP_PROTO", f"pcap() knows no protocol {protocol.value}", link.span, hint)
+
+    def said(name: str) -> TExpr:
+        item = find_inline(cx, name)
+        assert item is not None
+        return inline(cx, item, (packet, link), call.span)
+
+    time = Builtin(ULONG, call.span, "walltimestamp")
+    length, linear, start = said("pcap_length"), said("pcap_linear"), said("pcap_start")
+    return ActionStmt(call.span, "pcap", (time, length, convert(protocol, INT), linear, start))
+
+
+def return_(cx: Scope, call: ast.Call) -> TStmt:
+    """return(value): what a kernel function returns instead"""
+    raise fail(
+        "D_UNKNOWN",
+        "return() is not supported yet: it takes a probe at the entry of a kernel function (fbt)",
+        call.span,
+    )
+
+
 RULES = {
+    "pcap": pcap,
+    "return": return_,
     "chill": chill,
     "speculate": speculative,
     "commit": speculative,

@@ -285,9 +285,7 @@ def _not_a_subroutine(cx: Scope, e: ast.Call) -> CompileError:
     name = e.name
     if check_stack.is_code(e):
         return check_stack.misplaced(e)
-    if name in builtins.ACTIONS or name in builtins.OTHER_ACTIONS:
-        if name in builtins.OTHER_ACTIONS:
-            return unsupported(f"{name}() is", e.span)
+    if name in builtins.ACTIONS:
         return fail("D_OP_ACT", f"{name}() is an action: it has no value", e.span, "write it as a statement of its own")
     if name in builtins.AGGREGATING:
         return fail(
@@ -297,7 +295,7 @@ def _not_a_subroutine(cx: Scope, e: ast.Call) -> CompileError:
     if ("global", name) in cx.variables or name in builtins.VARIABLES or name in cx.inlines:
         hint = f"write {name}[...]" if name in cx.inlines else None
         return fail("D_FUNC_IDKIND", f'"{name}" is not a function', e.span, hint)
-    hint = suggest(name, [*builtins.SUBROUTINES, *builtins.ACTIONS, *builtins.AGGREGATING, *builtins.OTHER_ACTIONS])
+    hint = suggest(name, [*builtins.SUBROUTINES, *builtins.ACTIONS, *builtins.AGGREGATING])
     return fail("D_FUNC_UNDEF", f"unknown function {name}()", e.span, hint)
 
 

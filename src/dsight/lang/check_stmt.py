@@ -31,8 +31,6 @@ def statement(cx: Scope, s: ast.Stmt) -> TStmt:
         rule = _ACTIONS.get(e.name)
         if rule is not None:
             return rule(cx, e)
-        if e.name in builtins.OTHER_ACTIONS:
-            raise unsupported(f"{e.name}() is", e.span)
     if isinstance(e, ast.AggRef):
         raise fail(
             "D_AGG_NULL", f"@{e.name} alone does nothing", e.span, f"write @{e.name} = count(); or printa(@{e.name});"

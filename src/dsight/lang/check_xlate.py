@@ -149,7 +149,7 @@ def member(cx: Scope, base: Translated, name: str, span: Span) -> TExpr:
     if rule is None:
         offered = ", ".join(m.name for m in made.members)
         raise fail(
-            "D_XLATE_MEMB",
+            "D_XLATE_NOCONV",
             f'"{name}" is not known here: the translator from "{made.input}" does not give it',
             span,
             f"it gives {offered}" if offered else None,

@@ -222,7 +222,7 @@ class DeclParser(ExprParser):
                     f"a declaration cannot name the kernel's `{self.tok.text}`", tag="D_DECL_SCOPE", found=False,
                     hint="its variables exist already: write `name where you use one",
                 )  # fmt: skip
-            self.fail("expected a name in the declaration")
+            self.fail("expected a name in the declaration", tag="D_DECL_IDENT")
         while self.tok.kind in ("[", "("):
             levels.append(self._array() if self.tok.kind == "[" else self._parameters())
             if len(levels) > MAX_LEVELS:

@@ -279,7 +279,7 @@ class ExprParser(Cursor):
                 self.advance()
                 expr = ast.IncDec(self.span_from(start), kind, False, expr)
             elif kind == "(":
-                self.fail("only a name can be called", found=False)
+                self.fail("only a name can be called", tag="D_FUNC_IDENT", found=False)
             else:
                 return expr
             self._grow(height)

@@ -38,6 +38,13 @@ STATEMENTS = [
     ("D_OP_LVAL", "1 = 2;", "1", "variable"),
     ("D_OP_LVAL", "curthread->comm = 0;", "curthread->comm", "bcopy"),
     ("D_OP_LVAL", "pid + 1 = 3;", "pid + 1", "variable"),
+    # pcap
+    ("D_PCAP_ADDR", "pcap(execname, PCAP_IP);", "execname", "sk_buff"),
+    ("D_PCAP_ADDR", "pcap(int, PCAP_IP);", None, "address of a packet"),
+    ("D_PCAP_PROTO", "pcap(arg0, execname);", "execname", "PCAP_ETHER"),
+    ("D_PCAP_PROTO", "pcap(arg0, 77);", "77", "PCAP_IP"),
+    ("D_PROTO_LEN", "pcap(arg0);", "pcap(arg0)", "PCAP_IP"),
+    ("D_UNKNOWN", "return(1);", "return(1)", "fbt"),
     # what may follow what in a clause
     ("D_SPEC_SPEC", "speculate(1); speculate(2);", "speculate(2)", "may not follow speculate"),
     ("D_SPEC_COMM", "commit(1); speculate(1);", "speculate(1)", "may not follow commit"),
@@ -217,7 +224,7 @@ STATEMENTS = [
     # translators
     ("D_XLATE_NONE", "x = xlate<cpuinfo_t *>(execname)->cpu_id;", "xlate<cpuinfo_t *>(execname)", "translator"),
     ("D_XLATE_SOU", "x = xlate<int>(pid);", "int", "struct"),
-    ("D_XLATE_MEMB", "x = curcpu->cpu_chip;", "curcpu->cpu_chip", "cpu_id"),
+    ("D_XLATE_NOCONV", "x = curcpu->cpu_chip;", "curcpu->cpu_chip", "cpu_id"),
     ("D_TYPE_MEMBER", "x = curcpu->cpu_ip;", "curcpu->cpu_ip", "cpu_id"),
     # what is left for later
     ("D_REGS_IDX", "x = uregs[99];", "99", "no register 99"),

@@ -197,7 +197,7 @@ def test_provider() -> None:
         ("int x[3, 4];", "D_SYNTAX"),
         ("int x[int, 4];", "D_SYNTAX"),
         ("int x(int,);", "D_SYNTAX"),
-        ("int 3;", "D_SYNTAX"),
+        ("int 3;", "D_DECL_IDENT"),
         ("int x:3;", "D_SYNTAX"),
         ("int x y;", "D_SYNTAX"),
         ("int (((x);", "D_SYNTAX"),

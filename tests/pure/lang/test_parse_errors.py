@@ -71,7 +71,7 @@ from parsing import refused
         # expressions
         ("BEGIN { self.x = 1; }", "D_SYNTAX", "1:13", "expected `->` and a variable's name after `self`, found `.`", None),
         ("BEGIN { x = p->; }", "D_SYNTAX", "1:16", "expected the name of a member after `->`, found `;`", None),
-        ("BEGIN { (*f)(1); }", "D_SYNTAX", "1:13", "only a name can be called", None),
+        ("BEGIN { (*f)(1); }", "D_FUNC_IDENT", "1:13", "only a name can be called", None),
         ("BEGIN { x = (nothing_t *)y; }", "D_TYPE_ERR", "1:14", "unknown type `nothing_t`", None),
         ("BEGIN { x = (nothing_t)y; }", "D_TYPE_ERR", "1:14", "unknown type `nothing_t` in a cast", None),
         ("BEGIN { x = int y; }", "D_SYNTAX", "1:13", "expected an expression, found `int`", "a cast needs parentheses"),
