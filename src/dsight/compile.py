@@ -90,7 +90,7 @@ def compile_script(script: typed.Script, registry: Registry, options: Options) -
     programs = []
     for plan, unit in plan_units(script, registry):
         functions = [optimise(f) for f in lower(unit, storage, errors)]
-        made = [(f, compile_function(f, unit.kind, unit.attach)) for f in functions]
+        made = [(f, compile_function(f, unit.kind, unit.attach, _has_loop(f, registry))) for f in functions]
         programs.append(Program(plan, unit, *made[0], tuple(made[1:])))
     return Compiled(
         script,
@@ -101,6 +101,11 @@ def compile_script(script: typed.Script, registry: Registry, options: Options) -
         {p.id: p for clause in script.clauses for p in clause.probes},
         storage.uses_probe_names,
     )
+
+
+def _has_loop(function: Function, registry: Registry) -> bool:
+    """Whether the kernel has the helper that a function with loops wants (enum bpf_func_id)."""
+    return not function.bodies or registry.enumerator("BPF_FUNC_loop") is not None
 
 
 def plan_units(script: typed.Script, registry: Registry) -> list[tuple[AttachPlan, Unit]]:

@@ -10,6 +10,7 @@ import socket
 
 import pytest
 
+from dsight.errors import CompileError
 from dsight.testing.differential import compare
 
 pytestmark = pytest.mark.kernel
@@ -115,7 +116,8 @@ def test_numbers() -> None:
     check(rows)
     check([
         ('strtoll("")', 0), ('strtoll("-")', 0), ('strtoll("12x")', 12), ('strtoll(" \\t\\n-12")', -12),
-        ('strtoll("+7")', 7), ('strtoll("x")', 0), ('strtoll("--1")', 0), ('strtoll("0x1F", 16)', 31), ('strtoll("1f", 16)', 31),
+        ('strtoll("+7")', 7), ('strtoll("x")', 0), ('strtoll("--1")', 0), ('strtoll("0x1F", 16)', 31),
+        ('strtoll("1f", 16)', 31),
         ('strtoll("0x", 16)', 0), ('strtoll("zZ", 36)', 35 * 37), ('strtoll("102", 2)', 2), ('strtoll("0x1f")', 0),
         ('strtoll("9223372036854775807")', 2**63 - 1), ('strtoll("-9223372036854775808")', -(2**63)),
         ('strtoll("1 2")', 1), ("strtoll(lltostr(-42, 7), 7)", -42),
@@ -144,7 +146,8 @@ def test_json() -> None:
     text += '"r":[[1,2],[3,[4,5]]], "n": -1.5e3,"z":[]}'
     wanted = {
         "a": "1", "b.c[0]": "10", "b.c[1]": 'x\\"y', "b.c[2].d": "null", "b.c[2]": '{"d": null}', "b.e": "true",
-        "s": "t}", "r[1][1][0]": "4", "r[1]": "[3,[4,5]]", "n": "-1.5e3", "z": "[]", "z[0]": "", "q": "", "b.c[3]": "", "s.x": "",
+        "s": "t}", "r[1][1][0]": "4", "r[1]": "[3,[4,5]]", "n": "-1.5e3", "z": "[]", "z[0]": "", "q": "",
+        "b.c[3]": "", "s.x": "",
         "a[0]": "", "b.c.x": "", "": text,
     }  # fmt: skip
     check([(f"json({d(text)}, {d(path)})", value) for path, value in wanted.items()])
@@ -181,7 +184,7 @@ def test_addresses_and_other_text_in_one_variable_and_array() -> None:
     check([
         ('(s = inet_ntop(AF_INET, this->p = (uint32_t *)alloca(4)), s = "x", s)', "x"),
         ("(a[inet_ntop(AF_INET, this->p)] = 3, a[\"0.0.0.0\"])", 3),
-        X,
+        ("(this->m = (uint64_t *)alloca(8), *this->m = 0x665544332211, link_ntop(1, this->m))", "11:22:33:44:55:66"),
     ])  # fmt: skip
 
 
@@ -227,6 +230,41 @@ def test_a_variable_made_of_itself() -> None:
         ('(s = "ab", s = strjoin("x", s), s = strjoin(s, s), s)', "xabxab"), ("(s = substr(s, 2), s)", "bxab"),
         ("(s = toupper(s), s)", "BXAB"), ('(self->s = s, self->s = strjoin(self->s, "!"), self->s)', "BXAB!"),
     ])  # fmt: skip
+
+
+# ---- without bpf_loop, before Linux 5.17
+
+
+@pytest.fixture
+def no_bpf_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dsight.providers.registry import Registry
+
+    known = Registry.enumerator
+    monkeypatch.setattr(
+        Registry, "enumerator", lambda self, name: None if name == "BPF_FUNC_loop" else known(self, name)
+    )
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ('index(s, ".")', 3), ('strtok(s, "/")', "a"), ("toupper(s)", "/A/../B.C"), ("lltostr(-5)", "-5"),
+        ("strtoll(s)", 0), ("dirname(s)", "/a/.."), ("strlen(inet_ntop(AF_INET, this->p))", 7),
+        ("strchr(s, 'b')", "b.c"),
+    ],
+)  # fmt: skip
+def test_loops_of_calls_load_too(no_bpf_loop: None, expression: str, value: object) -> None:
+    before = 's = "/a/../b.c"; this->p = (uint32_t *)alloca(4); *this->p = 0;'
+    assert values([expression], before=before) == [value]
+
+
+def test_what_is_too_much_for_them_is_said(no_bpf_loop: None) -> None:
+    for script, options in (
+        ("BEGIN { s = execname; trace(cleanpath(s)); }", {}),
+        ("BEGIN { s = execname; trace(toupper(s)); }", {"strsize": "8192"}),
+    ):
+        with pytest.raises(CompileError, match="needs Linux 5"):
+            compare(script, options=options)
 
 
 # ---- this process

@@ -15,12 +15,14 @@ from dsight.bpf.insn import LD_IMM64, set_span
 from dsight.bpf.regs import STACK, allocate
 from dsight.bpf.select import RULES, Emitter
 from dsight.bpf.spec import ProgramSpec
+from dsight.errors import fail
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dsight.bpf.spec import Insn
     from dsight.ir.ops import Block, Function
 
+WALKED = 50_000  # operations in all rounds of all loops, where there is no bpf_loop
 REACH = 32767  # slots; a jump's offset has 16 bits
 # A place to put relay jumps is kept at least every so many instructions; two of these and what
 # an operation takes are well within reach even where each instruction takes two slots.
@@ -31,8 +33,10 @@ def compile_function(function: Function, kind: str, attach: str = "", bpf_loop: 
     """A legal Function (ir.verify) as a program; `kind` and `attach` as in ProgramSpec.
     `bpf_loop`: whether the kernel has that helper.
 
-    Raises CompileError where the stack does not hold what the function needs.
+    Raises CompileError where the stack does not hold what the function needs, or a loop is too long.
     """
+    if function.bodies and not bpf_loop:
+        _refuse_long_loops(function)
     # The stacks of a program and of what it calls are one, in steps of 32 bytes (check_max_stack_depth).
     used = {i.args[0] for block in reachable(function) for i in block.instrs if i.op == "loop"}
     wanted = [body for body in function.bodies if body.name in used]
@@ -54,6 +58,19 @@ def compile_function(function: Function, kind: str, attach: str = "", bpf_loop: 
                 code[index] = made
         functions = (0, *[slots[start] for start in starts.values()])
     return ProgramSpec(function.name, kind, tuple(code), attach, functions)
+
+
+def _refuse_long_loops(function: Function) -> None:
+    """The verifier walks every round, most of them on several paths, and a million instructions in all."""
+    sizes = {body.name: sum([len(block.instrs) for block in body.blocks]) for body in function.bodies}
+    walked = 0
+    for block in function.blocks:
+        for i in block.instrs:
+            if i.op == "loop":
+                walked += i.args[1] * sizes[str(i.args[0])]  # type: ignore[operator]
+                if walked > WALKED:
+                    message = "so much work on strings, or on such long ones, needs Linux 5.17"
+                    raise fail("D_UNKNOWN", message, i.span, "make strings shorter: -x strsize=64")
 
 
 def _compile(function: Function, stack: int, comes_in: int, bpf_loop: bool) -> tuple[list[Insn], int]:

@@ -556,7 +556,8 @@ def _loop_body(e: Emitter, instr: Instr) -> None:
     start = len(e.code)
     e.put(2, slot)
     e.add(bpf.call_body(name))
-    e.add(bpf.jump_imm(bpf.JNE, 0, 0, 4))
+    e.add(bpf.jump_imm(bpf.JEQ, 0, 0, 1))  # taken to go on: see _strcmp
+    e.add(bpf.ja(4))
     e.add(bpf.load(8, 0, bpf.FP, offset))
     e.add(bpf.alu_imm(bpf.SUB, 0, 1))
     e.add(bpf.store(8, bpf.FP, offset, 0))
