@@ -128,3 +128,10 @@ def test_v_says_what_each_program_stands_on() -> None:
     done = run("-v", "-n", "BEGIN { exit(0); }", "-n", "syscall::getpgid:entry { trace(1); }")
     assert "by tracepoint syscalls/sys_enter_getpgid" in done.stderr
     assert "by run BEGIN" in done.stderr
+
+
+def test_a_script_without_clauses_is_refused_unless_it_may_be() -> None:
+    done = run("-x", "errtags", "-n", "int x;")
+    assert done.returncode == 1
+    assert "[D_EMPTY]" in done.stderr
+    assert run("-x", "empty", "-e", "-n", "int x;").returncode == 0

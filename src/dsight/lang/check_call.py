@@ -198,7 +198,7 @@ def offsets(cx: Scope, name: str, span: Span) -> tuple[TExpr, ...]:
             u = unqualified(t)
             m = u.member(part) if isinstance(u, Struct) and not u.incomplete else None
             if m is None:
-                raise fail("D_UNKNOWN", f"{name} needs the member {path} of this kernel, which has none", span)
+                raise fail("D_VAR_UNSUP", f"{name} needs the member {path} of this kernel, which has none", span)
             bits += m.bit_offset
             t = m.type
         found.append(Const(ULONG, span, bits // 8))

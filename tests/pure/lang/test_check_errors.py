@@ -38,6 +38,7 @@ STATEMENTS = [
     ("D_OP_LVAL", "1 = 2;", "1", "variable"),
     ("D_OP_LVAL", "curthread->comm = 0;", "curthread->comm", "bcopy"),
     ("D_OP_LVAL", "pid + 1 = 3;", "pid + 1", "variable"),
+    ("D_VAR_UNSUP", "trace(root);", "root", "of this kernel"),
     # pcap
     ("D_PCAP_ADDR", "pcap(execname, PCAP_IP);", "execname", "sk_buff"),
     ("D_PCAP_ADDR", "pcap(int, PCAP_IP);", None, "address of a packet"),
