@@ -188,6 +188,33 @@ def test_addresses_and_other_text_in_one_variable_and_array() -> None:
     ])  # fmt: skip
 
 
+# ---- memory
+
+BUFFER = ctypes.create_string_buffer(b"hello world")
+AT = ctypes.addressof(BUFFER)
+
+
+@pytest.mark.parametrize(
+    ("statements", "value"),
+    [
+        ("p = (char *)alloca(16); bcopy(copyin(AT, 8), p, 8); p[i] = 0; trace(stringof(p))", "hello"),
+        ("p = (char *)alloca(16); bcopy(copyin(AT, 8), p, i); p[i] = 0; trace(stringof(p))", "hello"),
+        ("this->d = (char *)alloca(16); copyinto(AT, i, this->d); this->d[i] = 0; trace(stringof(this->d))", "hello"),
+        ("p = (char *)alloca(16); q = p + 2; copyinto(AT, i, q); q[i] = 0; trace(stringof(q))", "hello"),
+        ("trace(copyinstr(AT, i))", "hello"), ("trace(copyinstr(AT, i - 5))", ""),
+        ("trace(copyinstr(AT, i * 99))", "hello world"),
+    ],
+)  # fmt: skip
+def test_copies_of_a_size_known_only_then(statements: str, value: object) -> None:
+    script = "BEGIN { i = 5; " + statements.replace("AT", str(AT)) + "; }"
+    assert compare(script, memory=((AT, BUFFER.raw),)).records[0][1] == (value,)
+
+
+def test_a_copy_larger_than_scratchsize_is_a_fault() -> None:
+    script = "BEGIN { i = 300; copyinto(AT, i, alloca(16)); }".replace("AT", str(AT))
+    assert compare(script, memory=((AT, BUFFER.raw),)).faults == ("out of scratch space (0x0) in clause 0",)
+
+
 # ---- at random, of any size
 
 

@@ -75,16 +75,44 @@ def _scratch_for(low: Lowering, size: int) -> tuple[Reg, int]:
 def _copyinto(low: Lowering, e: typed.Call) -> int:
     """void copyinto(uintptr_t addr, size_t size, void *dest)"""
     source, size = lower_expr.scalar(low, e.args[0]), lower_expr.scalar(low, e.args[1])
-    base, at, origin = lower_expr.place(low, e.args[2], True)
-    if isinstance(size, Reg):
-        raise low.unsupported("copyinto() with a size not known beforehand", e.span)
-    if origin is not None and origin.holds(at, size):
-        target = lower_expr.plus_reg(low, *origin.reach(low, at))
-    else:
-        target = lower_object.writable(low, base, at, size, origin)
-    result = low.b.call("probe_read_user", target, size, source)
-    low.fault_if("ne", result, 0, BADADDR, source)
+    _fill(low, "probe_read_user", source, e.args[2], size)
     return 0
+
+
+def _bcopy(low: Lowering, e: typed.Call) -> int:
+    """void bcopy(void *src, void *dest, size_t size)"""
+    base, at, _ = lower_expr.place(low, e.args[0])
+    source = lower_expr.plus(low, base, at)
+    _fill(low, "probe_read_kernel", source, e.args[1], lower_expr.scalar(low, e.args[2]))
+    return 0
+
+
+def _fill(low: Lowering, helper: str, source: int, destination: typed.TExpr, size: int) -> None:
+    """Read memory to where a script may write; a size known only when it runs is at most scratchsize."""
+    b = low.b
+    base, at, origin = lower_expr.place(low, destination, True)
+    length: int | Bounded = size
+    if isinstance(size, Reg):
+        most = low.options.scratchsize
+        if origin is not None and 0 <= at < origin.size:
+            most = min(most, origin.size - at)
+        else:
+            low.scratch_alloc(most)  # so that `most` bytes can lie behind any pointer a script has
+        low.fault_if("ugt", size, most, NOSCRATCH)
+        length, room = Bounded(size, most), most
+    elif size == 0:
+        return
+    else:
+        room = size
+    if origin is not None and origin.holds(at, room):
+        target = lower_expr.plus_reg(low, *origin.reach(low, at))
+    elif room > low.options.scratchsize and origin is None:
+        low.fault_if("eq", b.const(0), 0, NOSCRATCH)
+        return
+    else:
+        target = lower_object.writable(low, base, at, room, origin)
+    result = b.call(helper, target, length, source)
+    low.fault_if("ne", result, 0, BADADDR, source)
 
 
 def _alloca(low: Lowering, e: typed.Call) -> int:
@@ -97,7 +125,14 @@ def _copyinstr(low: Lowering, e: typed.Call, pointer: Reg, offset: int, size: in
     if len(e.args) > 1:
         limit = lower_expr.scalar(low, e.args[1])
         if isinstance(limit, Reg):
-            raise low.unsupported("copyinstr() with a length known only when it runs", e.args[1].span)
+            source = lower_expr.scalar(low, e.args[0])
+            whole = low.scratch_temporary(size)
+            target = low.scratch_at(whole)
+            room = low.b.emit("add", limit, 1)
+            length = low.b.call("probe_read_user_str", target, Bounded(room, size), source)
+            low.fault_if("slt", length, 0, BADADDR, source)
+            low.b.call("probe_read_kernel_str", lower_expr.plus_reg(low, pointer, offset), size, target)
+            return
         size = max(1, min(size, limit + 1))
     lower_text.read_string(low, "probe_read_user_str", pointer, offset, size, lower_expr.scalar(low, e.args[0]))
 
@@ -142,6 +177,7 @@ def _rand(low: Lowering, e: typed.Call) -> int:
 _SCALARS: dict[str, Callable[[Lowering, typed.Call], int]] = {
     "speculation": lower_spec.speculation,
     "copyin": _copyin,
+    "bcopy": _bcopy,
     "copyinto": _copyinto,
     "copyout": lower_destructive.copyout,
     "copyoutstr": lower_destructive.copyoutstr,
