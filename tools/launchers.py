@@ -18,7 +18,8 @@ COMMANDS = {"dsight": "dsight.ui.cli", "dtrace": "dsight.ui.dtrace_cli"}
 def launcher(python: str, source: str, packages: str, module: str) -> str:
     return (
         f"#!{python} -IS\n"
-        "import sys\n"
+        "import _signal, sys\n"
+        "_signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # until a session takes it: no traceback on Ctrl-C\n"
         f"sys.path[:0] = [{source!r}]\n"
         f"sys.path.append({packages!r})\n"
         f"from {module} import main\n"
