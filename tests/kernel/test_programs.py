@@ -3,7 +3,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from kernel_asm import DISCARD, EXIT, RING, call, emit, jnei, ld_imm64, ld_map, ld_value, ldx, movi, stx
+from kernel_asm import DISCARD, EXIT, RING, addi, call, emit, jnei, ld_imm64, ld_map, ld_value, ldx, movi, stx
 
 from dsight.bpf.spec import Insn, MapSpec, ProgramSpec
 from dsight.errors import FeatureError, KernelError, VerifierError
@@ -115,3 +115,11 @@ def test_info() -> None:
     assert info.id > 0 and info.xlated_len >= 16 and info.recursion_misses == 0
     p.close()
     p.close()
+
+
+def test_too_much_for_the_verifier_is_not_called_a_bug() -> None:
+    back = Insn(0x55, 6, 0, -2, 0)  # if r6 != 0 goto the subtraction
+    with pytest.raises(KernelError, match="too many ways") as raised:
+        load(movi(6, 510_000), addi(6, -1), back, movi(0, 0), EXIT)
+    assert not isinstance(raised.value, VerifierError)
+    assert "fewer ifs" in str(raised.value.hint)

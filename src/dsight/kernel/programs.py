@@ -163,12 +163,14 @@ def _load(spec: ProgramSpec, head: tuple[int, ...], tail: tuple[int | bytes, ...
         return Program(spec, sys.bpf_create(sys.PROG_LOAD, sys.buffer(_LOAD.pack(*head, 0, 0, 0, *tail))))
     except OSError as e:
         first = e
-    # Again, now with the verifier's log: keeping one costs time, so it is not done at first.
+    # Again, now with the verifier's log: keeping one costs time, so it is not done at first.  Of a program
+    # that is too large its last words are enough (BPF_LOG_STATS): what it did would be millions of lines.
+    level = 4 if first.errno == errno.E2BIG else 1
     size = _LOG_SIZE
     while True:
         log = sys.buffer(size)
         try:
-            attr = sys.buffer(_LOAD.pack(*head, 1, size, sys.address(log), *tail))
+            attr = sys.buffer(_LOAD.pack(*head, level, size, sys.address(log), *tail))
             return Program(spec, sys.bpf_create(sys.PROG_LOAD, attr))
         except OSError as e:
             if e.errno == errno.ENOSPC and size < _LOG_LIMIT:
@@ -229,6 +231,9 @@ def _not_loaded(spec: ProgramSpec, error: OSError, log: str) -> KernelError:
         name = next((n for n, i in HELPERS.items() if i == int(helper[2])), f"{helper[1]}#{helper[2]}")
         message = f"this kernel does not offer the helper {name} to {spec.kind} programs"
         return FeatureError(name, message, number, hint)
+    if "BPF program is too large. Processed" in log:  # more than BPF_COMPLEXITY_LIMIT_INSNS on all paths
+        message = "the kernel's verifier gives up: there are too many ways through these clauses"
+        return KernelError(message, number, "use fewer ifs, ?: and && in one clause; keep results in variables")
     return VerifierError(
         f"the kernel's verifier refused program {spec.name}: {reason(log)}", number, log, at(spec, log)
     )
