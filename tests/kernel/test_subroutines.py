@@ -210,8 +210,9 @@ def test_copies_of_a_size_known_only_then(statements: str, value: object) -> Non
     assert compare(script, memory=((AT, BUFFER.raw),)).records[0][1] == (value,)
 
 
-def test_a_copy_larger_than_scratchsize_is_a_fault() -> None:
-    script = "BEGIN { i = 300; copyinto(AT, i, alloca(16)); }".replace("AT", str(AT))
+@pytest.mark.parametrize("size", ["17", "300", "i + 12", "i * 60"])
+def test_a_copy_larger_than_what_is_allocated_is_a_fault(size: str) -> None:
+    script = f"BEGIN {{ i = pid ? 5 : 0; copyinto({AT}, {size}, alloca(16)); }}"
     assert compare(script, memory=((AT, BUFFER.raw),)).faults == ("out of scratch space (0x0) in clause 0",)
 
 

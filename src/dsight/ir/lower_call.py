@@ -106,7 +106,7 @@ def _fill(low: Lowering, helper: str, source: int, destination: typed.TExpr, siz
         room = size
     if origin is not None and origin.holds(at, room):
         target = lower_expr.plus_reg(low, *origin.reach(low, at))
-    elif room > low.options.scratchsize and origin is None:
+    elif room > low.options.scratchsize or origin is not None:  # more than was allocated
         low.fault_if("eq", b.const(0), 0, NOSCRATCH)
         return
     else:
