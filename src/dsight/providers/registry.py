@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dsight.providers.base import glob
+from dsight.providers.base import glob, is_glob
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from dsight.lang.ast import ProbeDesc
     from dsight.lang.catalog import ArgType, Probe
     from dsight.providers.base import AttachPlan, Provider
+
+
+def _may_have(provider: str, name: str) -> bool:
+    """Whether a provider can have a probe of that name, as far as that is known without making it:
+    BEGIN need not read the table of system calls."""
+    if is_glob(name) or provider not in _PROBE_NAMES:
+        return True
+    return name.startswith(_PROBE_NAMES[provider])
+
+
+_PROBE_NAMES = {"dtrace": ("BEGIN", "END", "ERROR"), "profile": ("profile-", "tick-"), "syscall": ("entry", "return")}
 
 
 class Registry:
@@ -92,7 +103,7 @@ class Registry:
             return [] if found is None else [found]
         found_all: list[Probe] = []
         for name in self.NAMES:
-            if desc is None or glob(desc.provider, name):
+            if desc is None or (glob(desc.provider, name) and _may_have(name, desc.name)):
                 found_all += self.provider(name).probes(desc)
         self._by_id.update((p.id, p) for p in found_all)
         return found_all
