@@ -194,7 +194,9 @@ class Btf:
             return Typedef(name, self.by_id(size))
         if kind == f.INT:
             (encoding,) = _U32.unpack(self._rest(rest, 4))
-            return Int(name, size, bool(encoding >> 24 & 1))
+            # Kernels from 6.2 on are built with -funsigned-char and say so; a script means the same bytes
+            # on older ones, whose char is signed on x86-64: octets of addresses, above all.
+            return Int(name, size, name != "char" and bool(encoding >> 24 & 1))
         if kind in (f.STRUCT, f.UNION):
             word = "struct" if kind == f.STRUCT else "union"
             return Struct(word, name, size, lambda: self._members(number, flag, self._rest(rest, vlen * 12)))

@@ -47,8 +47,8 @@ class Void(_Leaf):
 
 
 class Int(_Leaf):
-    """An integer type, char and _Bool included.  `signed` is as the kernel has it: its
-    `char` is unsigned since 6.2 (-funsigned-char)."""
+    """An integer type, char and _Bool included.  `signed` is as the kernel has it, but that its plain
+    `char` is unsigned on every kernel, as it is since 6.2 (btf.reader)."""
 
     name: str
     bytes: int

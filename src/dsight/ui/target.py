@@ -85,9 +85,21 @@ def start(command: list[str]) -> Target:
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
+        program = _found(command[0])  # before the gate: looking along PATH is not the command's doing
         if os.read(gate_in, 1) == b"g":
-            os.execvp(command[0], command)
+            os.execv(program, command)
     except OSError as e:
         os.write(report_out, f"{command[0]}: {os.strerror(e.errno or 0)}".encode())
     finally:
         os._exit(127)
+
+
+def _found(name: str) -> str:
+    """The file a command's name stands for, as execvp(3) finds it; "" where there is none."""
+    if "/" in name:
+        return name
+    for folder in os.get_exec_path():
+        path = os.path.join(folder, name)
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+    return ""
