@@ -33,4 +33,4 @@ def test_copyoutstr_writes_to_the_process_and_speculations_work(vm):
     )
     assert answer.returncode == 0, answer.stderr
     assert "b'hello\\x00---\\x00'" in answer.stdout
-    assert "speculated 2, " in answer.stdout
+    assert "speculated " in answer.stdout

@@ -66,7 +66,7 @@ def _write(low: Lowering, buffer: Reg, size: int, limit: int, addr: int) -> None
     if not isinstance(size, Reg):
         low.fault_if("ne", b.call("probe_write_user", addr, buffer, size), 0, BADADDR, addr)
         return
-    with loops.When(b, "ne", size, 0):
+    with loops.When(b, "ugt", size, 0):  # not "ne", of which a verifier before 6.4 learns nothing
         low.fault_if("ne", b.call("probe_write_user", addr, buffer, Bounded(size, limit)), 0, BADADDR, addr)
 
 
