@@ -37,8 +37,8 @@ class Outlet:
         return fileno() if fileno is not None else -1
 
     def reopen(self, path: str) -> str | None:
-        """freopen(): write to this file, emptied first (unless it holds packets of ours), from now on; "": back to where it was.  What went
-        wrong, None if nothing: then output stays where it was."""
+        """freopen(): write to this file from now on; it is emptied first, unless it holds packets of ours.
+        "": back to where it was.  What went wrong, None if nothing: then output stays where it was."""
         if not path:
             self.close()
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dsight.errors import fail
-from dsight.lang import ast, builtins, check_act, check_agg, check_printf, check_stack
+from dsight.lang import ast, check_act, check_agg, check_printf, check_stack
 from dsight.lang.check_convert import computable, convert, decay, is_int, is_ptr, is_string, to_string
 from dsight.lang.check_ops import operand, scalar
 from dsight.lang.check_xlate import native
