@@ -51,7 +51,8 @@ def test_what_fds_says_of_a_file() -> None:
         file.write(b"x" * 100)
         file.flush()
         n = file.fileno()
-        script = f"""syscall::getpgid:entry /pid == {os.getpid()}/ {{ trace(fds[{n}].fi_name); trace(fds[{n}].fi_dirname);
+        script = f"""syscall::getpgid:entry /pid == {os.getpid()}/ {{
+            trace(fds[{n}].fi_name); trace(fds[{n}].fi_dirname);
             trace(fds[{n}].fi_pathname); trace(fds[{n}].fi_offset); trace(fds[{n}].fi_fs); trace(fds[{n}].fi_mount);
             trace(fds[{n}].fi_oflags); }}"""
         with Trace(script) as trace:

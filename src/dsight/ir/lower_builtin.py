@@ -57,8 +57,6 @@ def _compute(low: Lowering, name: str) -> int:
         return 0
     if name == "uregs":  # the address of the user's registers (lang.registers)
         return lower_expr.number(low, b.call("task_pt_regs", b.call("get_current_task_btf")), True)
-    if name == "uregs":  # the address of the user's registers (lang.registers)
-        return lower_expr.number(low, b.call("task_pt_regs", b.call("get_current_task_btf")), True)
     if name == "errno":
         return _errno(low)
     if name in lower_stack.FRAMES:

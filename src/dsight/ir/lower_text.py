@@ -375,9 +375,7 @@ def _compare_bytes(low: Lowering, pointer: Reg, offset: int, data: bytes, equal:
             b.start(on)
 
 
-def _compare_inet(
-    low: Lowering, op: str, left: typed.TExpr, right: typed.TExpr, then: str, other: str
-) -> None:
+def _compare_inet(low: Lowering, op: str, left: typed.TExpr, right: typed.TExpr, then: str, other: str) -> None:
     """Two addresses, or one and a literal, are compared as bytes; a literal that is no address equals none."""
     b = low.b
     equal, unequal = (then, other) if op == "==" else (other, then)

@@ -361,7 +361,9 @@ def _register(cx: Scope, e: ast.Index) -> TExpr:
     t = declare.spelled(cx, "uint64_t")
     at = decay(cx.expr(e.keys[0]))
     if len(e.keys) != 1 or not is_int(at.type):
-        raise fail("D_ARR_BADREF", "uregs[] takes one index, an integer", e.span, "the registers' names are R_PC, R_SP, ...")
+        raise fail(
+            "D_ARR_BADREF", "uregs[] takes one index, an integer", e.span, "the registers' names are R_PC, R_SP, ..."
+        )
     base = Builtin(Pointer(t), e.span, "uregs")
     size = registers.count()
     if isinstance(at, Const):

@@ -381,7 +381,6 @@ def _session(
         droptags=opts.is_set(options, "droptags"),
     )
     sink.printer = printer
-    here.listen(session)
     sink.take = printer.records
     hold = None
     if options.get("bufpolicy", "switch") != "switch":
@@ -391,6 +390,7 @@ def _session(
         extent = printer.decoder.split
         hold = Hold(options["bufpolicy"], limit, printer.records, lambda v: extent(v)[1], session.request_stop)
         sink.take = hold.records
+    here.listen(session)
     try:
         interrupts = Interrupts(session)
         try:
