@@ -137,6 +137,7 @@ class Session:
         self._run("END")
         self.drain()
         self._detach()
+        self.drain()  # what was still being written: no program runs any more
         self._report_lost()
         missed = sum([loaded.info().recursion_misses for _, loaded in self._programs])
         if missed:

@@ -242,7 +242,7 @@ def main() -> None:
     for name, pid in pids.items():
         os.waitpid(pid, 0)
         print(name, pid, flush=True)
-    time.sleep(0.3)  # the namespace is still there when the last outcome is looked at
+    time.sleep(1)  # the namespace is still there when the last outcome is looked at, also on a busy machine
     os.close(life)
     os.waitpid(other, 0)
     for s in (*filling, *listeners):

@@ -74,6 +74,10 @@ _OUTCOMES = {
 }
 # What connect(2) returns without having failed: EALREADY is the answer to asking again.
 _NO_VERDICT = frozenset({0, errno.EALREADY, errno.EINPROGRESS})
+# Errors that connect(2) can only have from the socket of an attempt under way: it is over.
+_SOCKET_ERRORS = frozenset(
+    {errno.ECONNREFUSED, errno.ECONNRESET, errno.ETIMEDOUT, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EHOSTDOWN}
+)
 NEVER = 1 << 63  # a time that does not come
 
 
@@ -274,6 +278,8 @@ class Tracker:
             attempt.via = "fastopen"
             attempt.syns = 0
             attempt.next_tick = NEVER
+        elif error in _SOCKET_ERRORS:  # what the socket itself would have said did not reach us
+            return [self._failed(attempt, leave.time, error)]
         return []
 
     def _taken_back(self, attempt: _Attempt, time: int, error: int) -> Change:

@@ -120,6 +120,12 @@ def test_error_reported_before_the_state_changes_decides() -> None:
     assert (outcome(changes).outcome, changes[-1].time) == ("timed-out", T + 30)
 
 
+def test_the_call_decides_where_the_socket_was_not_heard() -> None:
+    changes = play(who(), enter(), syn(), leave(T + 3_000_000_000, -errno.EHOSTUNREACH))
+    assert (outcome(changes).outcome, outcome(changes).error) == ("unreachable", errno.EHOSTUNREACH)
+    assert [c.event for c in play(who(), enter(), syn(), leave(T + 20, -errno.EAGAIN))] == ["attempt"]
+
+
 def test_einprogress_is_no_outcome() -> None:
     assert [c.event for c in play(enter(nonblocking=True), syn(), leave(T + 20, -115))] == ["attempt"]
 
