@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from dsight.connections.events import (
     CLOSE,
     ESTABLISHED,
