@@ -1,29 +1,11 @@
 /*
- * tcp: what the arguments of its probes are made of.
+ * tcp: what the arguments of its probes are made of; net.d has what the network providers share.
  *
  * A probe hands over one kernel object; the structs below are views of it, each with its own
  * translators, that say whose segment is meant and what its header holds.  Where the
  * kernel shows no segment (the socket's state changes as it is sent or received), the header's
  * fields are those that the socket's own say it has; what cannot be known is 0.
  */
-
-typedef struct pktinfo {
-	uintptr_t pkt_addr;		/* struct sk_buff, 0 where none is shown */
-} pktinfo_t;
-
-typedef struct csinfo {
-	uintptr_t cs_addr;		/* struct sock */
-	uint64_t cs_cid;		/* socket cookie, 0 until somebody asked for it */
-	pid_t cs_pid;			/* who made it; -1 where it is not known */
-	zoneid_t cs_zoneid;		/* network namespace (its inode) */
-} csinfo_t;
-
-typedef struct ipinfo {
-	uint8_t ip_ver;
-	uint32_t ip_plength;
-	string ip_saddr;
-	string ip_daddr;
-} ipinfo_t;
 
 typedef struct tcpinfo {
 	uint16_t tcp_sport;
@@ -83,16 +65,6 @@ struct tcp_reset_sent { struct sk_buff skb; };
 struct tcp_no_socket { struct sk_buff skb; };
 struct tcp_state { int state; };
 
-/* An IPv4-mapped IPv6 socket speaks IPv4: its IPv4 fields are filled in, its remote address is ::ffff:... */
-inline int tcp_mapped[struct sock *sk] =
-	sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[0] == 0 && sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[1] == 0 &&
-	sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[2] == 0xffff0000;
-inline int tcp_is_v6[struct sock *sk] = sk->__sk_common.skc_family == 10 && !tcp_mapped[sk];
-inline string tcp_laddr[struct sock *sk] = tcp_is_v6[sk] ?
-	inet_ntoa6(&sk->__sk_common.skc_v6_rcv_saddr) : inet_ntoa(&sk->__sk_common.skc_rcv_saddr);
-inline string tcp_raddr[struct sock *sk] = tcp_is_v6[sk] ?
-	inet_ntoa6(&sk->__sk_common.skc_v6_daddr) : inet_ntoa(&sk->__sk_common.skc_daddr);
-
 /* Linux's states to TCP_STATE_: 1 ESTABLISHED 2 SYN_SENT 3, 12 SYN_RECV 4 FIN_WAIT1 5 FIN_WAIT2 6 TIME_WAIT
    7 CLOSE 8 CLOSE_WAIT 9 LAST_ACK 10 LISTEN 11 CLOSING 13 BOUND_INACTIVE (include/net/tcp_states.h) */
 inline int tcp_state_of[int state] =
@@ -101,10 +73,6 @@ inline int tcp_state_of[int state] =
 	state == 8 ? TCP_STATE_CLOSE_WAIT : state == 9 ? TCP_STATE_LAST_ACK : state == 10 ? TCP_STATE_LISTEN :
 	state == 11 ? TCP_STATE_CLOSING : state == 12 ? TCP_STATE_SYN_RECEIVED : state == 13 ? TCP_STATE_BOUND :
 	TCP_STATE_CLOSED;
-
-inline unsigned char *tcp_skb_ip[struct sk_buff *skb] = (unsigned char *)(skb->head + skb->network_header);
-inline unsigned char *tcp_skb_tcp[struct sk_buff *skb] = (unsigned char *)(skb->head + skb->transport_header);
-inline int tcp_skb_is_v6[struct sk_buff *skb] = tcp_skb_ip[skb][0] >> 4 == 6;
 
 translator pktinfo_t < struct tcp_socket *S > {
 	pkt_addr = 0;
@@ -119,40 +87,36 @@ translator csinfo_t < struct tcp_socket *S > {
 	cs_addr = (uintptr_t)S;
 	cs_cid = S->sk.__sk_common.skc_cookie.counter;
 	cs_pid = arg2 == 2 ? pid : -1;
-	cs_zoneid = S->sk.__sk_common.skc_net.net->ns.inum;
+	cs_zoneid = net_zone[&S->sk];
 };
 
 translator csinfo_t < struct tcp_reset_sent *S > {
 	cs_addr = 0;
 	cs_cid = 0;
 	cs_pid = -1;
-	cs_zoneid = S->skb.dev->nd_net.net->ns.inum;
+	cs_zoneid = net_dev_zone[S->skb.dev];
 };
 
 translator ipinfo_t < struct tcp_segment_sent *S > {
-	ip_ver = tcp_is_v6[&S->sk] ? 6 : 4;
+	ip_ver = net_is_v6[&S->sk] ? 6 : 4;
 	ip_plength = 0;
-	ip_saddr = tcp_laddr[&S->sk];
-	ip_daddr = tcp_raddr[&S->sk];
+	ip_saddr = net_laddr[&S->sk];
+	ip_daddr = net_raddr[&S->sk];
 };
 
 translator ipinfo_t < struct tcp_segment_received *S > {
-	ip_ver = tcp_is_v6[&S->sk] ? 6 : 4;
+	ip_ver = net_is_v6[&S->sk] ? 6 : 4;
 	ip_plength = 0;
-	ip_saddr = tcp_raddr[&S->sk];
-	ip_daddr = tcp_laddr[&S->sk];
+	ip_saddr = net_raddr[&S->sk];
+	ip_daddr = net_laddr[&S->sk];
 };
 
 /* The RST goes to where the segment it answers came from. */
 translator ipinfo_t < struct tcp_reset_sent *S > {
-	ip_ver = tcp_skb_ip[&S->skb][0] >> 4;
+	ip_ver = net_skb_ip[&S->skb][0] >> 4;
 	ip_plength = 20;
-	ip_saddr = tcp_skb_is_v6[&S->skb] ?
-		inet_ntoa6((struct in6_addr *)(tcp_skb_ip[&S->skb] + 24)) :
-		inet_ntoa((ipaddr_t *)(tcp_skb_ip[&S->skb] + 16));
-	ip_daddr = tcp_skb_is_v6[&S->skb] ?
-		inet_ntoa6((struct in6_addr *)(tcp_skb_ip[&S->skb] + 8)) :
-		inet_ntoa((ipaddr_t *)(tcp_skb_ip[&S->skb] + 12));
+	ip_saddr = net_ip_daddr[net_skb_ip[&S->skb]];
+	ip_daddr = net_ip_saddr[net_skb_ip[&S->skb]];
 };
 
 /* A SYN: its sequence number is chosen after the state changes. */
@@ -184,10 +148,10 @@ translator tcpinfo_t < struct tcp_segment_received *S > {
 };
 
 translator tcpinfo_t < struct tcp_reset_sent *S > {
-	tcp_sport = tcp_skb_tcp[&S->skb][2] << 8 | tcp_skb_tcp[&S->skb][3];
-	tcp_dport = tcp_skb_tcp[&S->skb][0] << 8 | tcp_skb_tcp[&S->skb][1];
+	tcp_sport = net_skb_transport[&S->skb][2] << 8 | net_skb_transport[&S->skb][3];
+	tcp_dport = net_skb_transport[&S->skb][0] << 8 | net_skb_transport[&S->skb][1];
 	tcp_seq = 0;
-	tcp_ack = ntohl(*(uint32_t *)(tcp_skb_tcp[&S->skb] + 4)) + 1;
+	tcp_ack = ntohl(*(uint32_t *)(net_skb_transport[&S->skb] + 4)) + 1;
 	tcp_offset = 20;
 	tcp_flags = TH_RST | TH_ACK;
 	tcp_window = 0;
@@ -198,12 +162,12 @@ translator tcpinfo_t < struct tcp_reset_sent *S > {
 
 translator tcpsinfo_t < struct tcp_socket *S > {
 	tcps_addr = (uintptr_t)S;
-	tcps_local = tcp_is_v6[&S->sk] ? 0 : S->sk.__sk_common.skc_daddr == S->sk.__sk_common.skc_rcv_saddr;
+	tcps_local = net_is_v6[&S->sk] ? 0 : S->sk.__sk_common.skc_daddr == S->sk.__sk_common.skc_rcv_saddr;
 	tcps_active = S->sk.sk_socket != 0;
 	tcps_lport = ntohs(((struct inet_sock *)S)->inet_sport);
 	tcps_rport = ntohs(S->sk.__sk_common.skc_dport);
-	tcps_laddr = tcp_laddr[&S->sk];
-	tcps_raddr = tcp_raddr[&S->sk];
+	tcps_laddr = net_laddr[&S->sk];
+	tcps_raddr = net_raddr[&S->sk];
 	tcps_state = arg2 == 0 ? tcp_state_of[S->sk.__sk_common.skc_state] : tcp_state_of[arg2];
 	tcps_iss = arg2 == 1 ? ((struct tcp_sock *)S)->snd_una - 1 : 0;
 	tcps_irs = arg2 == 1 ? ((struct tcp_sock *)S)->rcv_nxt - 1 : 0;

@@ -1,0 +1,59 @@
+/*
+ * What the network providers share: the types of args[0], args[1] and args[2], and how to read
+ * addresses and lengths from a socket or from a packet's IP header.
+ */
+
+typedef struct pktinfo {
+	uintptr_t pkt_addr;		/* struct sk_buff, 0 where none is shown */
+} pktinfo_t;
+
+typedef struct csinfo {
+	uintptr_t cs_addr;		/* struct sock */
+	uint64_t cs_cid;		/* socket cookie, 0 until somebody asked for it */
+	pid_t cs_pid;			/* who made it; -1 where it is not known */
+	zoneid_t cs_zoneid;		/* network namespace (its inode) */
+} csinfo_t;
+
+typedef struct ipinfo {
+	uint8_t ip_ver;
+	uint32_t ip_plength;
+	string ip_saddr;
+	string ip_daddr;
+} ipinfo_t;
+
+/* ---- of a socket */
+
+/* An IPv4-mapped IPv6 socket speaks IPv4: its IPv4 fields are filled in, its remote address is ::ffff:... */
+inline int net_mapped[struct sock *sk] =
+	sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[0] == 0 && sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[1] == 0 &&
+	sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32[2] == htonl(0xffff);
+inline int net_is_v6[struct sock *sk] = sk->__sk_common.skc_family == 10 && !net_mapped[sk];
+inline string net_laddr[struct sock *sk] = net_is_v6[sk] ?
+	inet_ntoa6(&sk->__sk_common.skc_v6_rcv_saddr) : inet_ntoa(&sk->__sk_common.skc_rcv_saddr);
+inline string net_raddr[struct sock *sk] = net_is_v6[sk] ?
+	inet_ntoa6(&sk->__sk_common.skc_v6_daddr) : inet_ntoa(&sk->__sk_common.skc_daddr);
+inline uint16_t net_lport[struct sock *sk] = ntohs(((struct inet_sock *)sk)->inet_sport);
+inline uint16_t net_rport[struct sock *sk] = ntohs(sk->__sk_common.skc_dport);
+
+/* Zones are network namespaces: their inodes, as in /proc/PID/ns/net. */
+inline zoneid_t net_zone[struct sock *sk] = sk->__sk_common.skc_net.net->ns.inum;
+inline zoneid_t net_dev_zone[struct net_device *dev] = dev->nd_net.net->ns.inum;
+
+/* ---- of a packet: its headers in an sk_buff, and what an IP header says */
+
+inline unsigned char *net_skb_ip[struct sk_buff *skb] = (unsigned char *)(skb->head + skb->network_header);
+inline unsigned char *net_skb_transport[struct sk_buff *skb] = (unsigned char *)(skb->head + skb->transport_header);
+
+inline int net_ip_is_v6[unsigned char *ip] = ip[0] >> 4 == 6;
+inline string net_ip_saddr[unsigned char *ip] =
+	net_ip_is_v6[ip] ? inet_ntoa6((struct in6_addr *)(ip + 8)) : inet_ntoa((ipaddr_t *)(ip + 12));
+inline string net_ip_daddr[unsigned char *ip] =
+	net_ip_is_v6[ip] ? inet_ntoa6((struct in6_addr *)(ip + 24)) : inet_ntoa((ipaddr_t *)(ip + 16));
+/* Octets behind the IP header (behind the fixed one of IPv6); `length` of the whole packet where the header has 0,
+   as it does for more than 64 KiB. */
+inline uint32_t net_ip_plength[unsigned char *ip, uint32_t length] = net_ip_is_v6[ip] ?
+	((ip[4] << 8 | ip[5]) != 0 ? ip[4] << 8 | ip[5] : length - 40) :
+	((ip[2] << 8 | ip[3]) != 0 ? ip[2] << 8 | ip[3] : length) - ((ip[0] & 15) << 2);
+
+inline uint16_t net_be16[unsigned char *p] = p[0] << 8 | p[1];
+inline uint32_t net_be32[unsigned char *p] = ntohl(*(uint32_t *)p);
