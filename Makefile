@@ -20,7 +20,7 @@ watch: setup            ## set up and start the watcher (ARGS='--failed')
 
 test:                   ## set up and run all tests (PYTEST_ARGS='-k tcp')
 	@tools/setup test
-	@.venv/bin/python -m pytest -rfEs $(PYTEST_ARGS)
+	@tools/test $(PYTEST_ARGS)
 
 lint:                   ## ruff check, ruff format --check, mypy --strict on src
 	@tools/setup test
