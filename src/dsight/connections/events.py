@@ -169,7 +169,7 @@ if TYPE_CHECKING:
 
 def decode(values: tuple[Any, ...]) -> Event | None:
     """The event of one record; None for a tag that is not ours (a clause that records nothing)."""
-    make = _DECODE.get(values[0]) if values else None
+    make = DECODERS.get(values[0]) if values else None
     return None if make is None else make(*values[1:])
 
 
@@ -217,7 +217,8 @@ def _state(
     return State(time, tid, sock, old, new, error, soft, inet_address(family, local4, local6)[0], _swap16(local_port))
 
 
-_DECODE: dict[int, Callable[..., Event]] = {
+# By tag.  Other modules have such a table of their own tags; Watcher puts them together.
+DECODERS: dict[int, Callable[..., Event]] = {
     1: _who,
     2: _args,
     3: _enter,

@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 
 from dsight.connections.events import (
+    DECODERS,
     ESTABLISHED,
     MPTCP,
     PF_KTHREAD,
@@ -126,6 +127,11 @@ class _Call:
         self.peer: Peer | None = None
         self.attempt: _Attempt | None = None
 
+    def identity(self) -> Who:
+        """Who calls, with the arguments if they could be read."""
+        args = self.args
+        return self.who if args is None else self.who.replace(args=args.data, args_size=args.size)
+
 
 class _Attempt:
     """One open attempt."""
@@ -196,6 +202,10 @@ class Tracker:
         self._calls: dict[int, _Call] = {}  # by thread
         self._open: dict[int, _Attempt] = {}  # by socket
         self._due = 0  # no attempt turns `hanging` before this time
+        self.decoders: dict[int, Callable[..., Any]] = DECODERS
+        self.handlers: dict[type, Callable[[Any], list[Change]]] = {
+            kind: handle.__get__(self) for kind, handle in _HANDLERS.items()
+        }
 
     @property
     def open(self) -> int:
@@ -230,6 +240,12 @@ class Tracker:
         self._calls.clear()
         return changes
 
+    def caller(self, tid: int) -> Who | None:
+        """The identity recorded last in the thread, arguments and all; it is taken away: the event
+        that it was recorded for is another tracker's."""
+        call = self._calls.pop(tid, None)
+        return None if call is None else call.identity()
+
     def forget(self, tid: int) -> None:
         """The thread's next attempt is of no interest: what it does leads to nothing."""
         self._calls.pop(tid, None)
@@ -251,7 +267,7 @@ class Tracker:
 
     def _enter(self, enter: Enter) -> list[Change]:
         call = self._calls.get(enter.tid)
-        if call is not None:
+        if call is not None and (enter.protocol in _PROTOCOLS or enter.sock == 0):
             call.enter = enter
         return []
 
@@ -312,8 +328,8 @@ class Tracker:
 
     def _begin(self, call: _Call, sock: int, start: int) -> _Attempt:
         """An attempt with what the call says of it."""
-        who, args, enter = call.who, call.args, call.enter
-        attempt = _Attempt(sock, start, who if args is None else who.replace(args=args.data, args_size=args.size))
+        enter = call.enter
+        attempt = _Attempt(sock, start, call.identity())
         if enter is not None:
             attempt.protocol = _PROTOCOLS.get(enter.protocol)
             attempt.family = _FAMILIES.get(enter.family)

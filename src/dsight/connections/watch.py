@@ -8,21 +8,42 @@ No thread and no clock of its own: `feed` takes a record's values, `tick` and `s
 from __future__ import annotations
 
 from dsight.connections.diagnose import diagnose, place, remote
-from dsight.connections.events import Fork, ProcessExit, Who, decode
+from dsight.connections.events import Fork, ProcessExit, Who
 from dsight.connections.model import FAILED, Endpoint, Report, error_name
 from dsight.connections.tracker import Tracker
 from dsight.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
     from ipaddress import IPv4Network, IPv6Network
-    from typing import Any
+    from typing import Any, Protocol
 
     from dsight.connections.host import Host
     from dsight.connections.model import Process
     from dsight.connections.processes import Processes
     from dsight.connections.tracker import Change
+
+    class Tracks(Protocol):
+        """A state machine without I/O: what Watcher asks of it.
+
+        Of the processes' identities `Tracker` is the keeper: another tracker is given its method
+        `caller` when it is made, and asks for the thread at the event that wants it.
+        """
+
+        @property
+        def decoders(self) -> Mapping[int, Callable[..., Any]]:
+            """By the tag of a record."""
+
+        @property
+        def handlers(self) -> Mapping[type, Callable[[Any], list[Change]]]:
+            """By the class of an event."""
+
+        def tick(self, now: int) -> list[Change]:
+            """Time has passed."""
+
+        def stop(self, now: int) -> list[Change]:
+            """The watcher ends: each open attempt gets its outcome."""
 
 
 class Selection(Value):
@@ -73,6 +94,7 @@ class Watcher:
     """One session of watching; see the module's docstring.
 
     `roots`: pids; only they and their descendants are reported, None for everybody.
+    `trackers`: of more than TCP; each is made with Tracker.caller.
     """
 
     def __init__(
@@ -81,6 +103,7 @@ class Watcher:
         processes: Processes,
         selection: Selection | None = None,
         roots: frozenset[int] | None = None,
+        trackers: Iterable[Callable[[Callable[[int], Who | None]], Tracks]] = (),
     ) -> None:
         self._host = host
         self._processes = processes
@@ -88,13 +111,21 @@ class Watcher:
         self._roots = roots
         self._tree = set(roots or ())
         self._tracker = Tracker()
+        self._trackers: list[Tracks] = [self._tracker, *(make(self._tracker.caller) for make in trackers)]
+        self._decoders: dict[int, Callable[..., Any]] = {}
+        self._takers: dict[type, list[Callable[[Any], list[Change]]]] = {}
+        for tracker in self._trackers:
+            self._decoders.update(tracker.decoders)
+            for kind, handle in tracker.handlers.items():
+                self._takers.setdefault(kind, []).append(handle)
         self._open: dict[str, _Known] = {}  # selected attempts without an outcome
 
     def feed(self, values: tuple[Any, ...]) -> list[Report]:
         """The reports that one record causes."""
-        event = decode(values)
-        if event is None:
-            return []
+        make = self._decoders.get(values[0]) if values else None
+        if make is None:
+            return []  # a clause that records nothing
+        event = make(*values[1:])
         if isinstance(event, Fork):
             if event.parent in self._tree:
                 self._tree.add(event.child)
@@ -105,7 +136,10 @@ class Watcher:
         if isinstance(event, Who) and not (self._is_ours(event) and self._selection.takes_who(event)):
             self._tracker.forget(event.tid)
             return []
-        return self._reports(self._tracker.feed(event))
+        reports = []
+        for take in self._takers.get(type(event), ()):
+            reports += self._reports(take(event))
+        return reports
 
     @property
     def open(self) -> int:
@@ -118,11 +152,11 @@ class Watcher:
 
     def tick(self, now: int) -> list[Report]:
         """The `hanging` reports due by `now` (ns, CLOCK_MONOTONIC)."""
-        return self._reports(self._tracker.tick(now))
+        return [report for tracker in self._trackers for report in self._reports(tracker.tick(now))]
 
     def stop(self, now: int) -> list[Report]:
         """`pending` for all that is open."""
-        return self._reports(self._tracker.stop(now))
+        return [report for tracker in self._trackers for report in self._reports(tracker.stop(now))]
 
     def _reports(self, changes: list[Change]) -> list[Report]:
         return [report for change in changes if (report := self._report(change)) is not None]
@@ -168,22 +202,40 @@ class Watcher:
         return any(pid in self._roots for pid, _ in who.parents)
 
 
-# Clauses that some kernels cannot have, and what stands in for them.
+# What the files say that is filled in here.
 _RETRANSMIT_ERROR = "trace(args[2])"  # tcp_retransmit_skb says since 6.15 whether sending succeeded
+_WANTED = "this->protocol == 6 || this->protocol == 262"  # connect.d: the sockets whose connect(2) is told
+_WHERE = "syscall::connect:entry, rawtp:::inet_sock_set_state"  # who.d: the probes that may ask who it is
 
 
-def script(tree: bool, has_probe: Callable[[str, int], bool]) -> str:
+class Part(Value):
+    """D of one more thing to watch, besides TCP's connections."""
+
+    files: tuple[str, ...] = ()  # clauses
+    asks: tuple[str, ...] = ()  # files with clauses that set self->who, which come before who.d
+    probes: tuple[str, ...] = ()  # theirs
+    wanted: str = ""  # which other sockets' connect(2) is told, as a D expression over `this`
+
+
+def script(tree: bool, has_probe: Callable[[str, int], bool], parts: Iterable[Part] = ()) -> str:
     """The D program: connections/*.d as this kernel can run it.
 
     `tree`: with forks and exits, to know descendants.  `has_probe(name, n)`: whether the raw
     tracepoint exists and has more than n arguments.
     """
-    text = _read("tcp.d")
+    parts = tuple(parts)
+    connect = _read("connect.d").replace(_WANTED, " || ".join([_WANTED, *(p.wanted for p in parts if p.wanted)]))
+    who = _read("who.d").replace(_WHERE, ", ".join(dict.fromkeys([_WHERE, *(n for p in parts for n in p.probes)])))
+    tcp = _read("tcp.d")
     if not has_probe("tcp_retransmit_skb", 2):
-        text = text.replace(_RETRANSMIT_ERROR, "trace(0)")
+        tcp = tcp.replace(_RETRANSMIT_ERROR, "trace(0)")
+    text = [connect, *(_read(f) for p in parts for f in p.asks), who, tcp]
     if has_probe("icmp_send", 0):
-        text += _read("icmp.d")
-    return text + _read("tree.d") if tree else text
+        text.append(_read("icmp.d"))
+    text += [_read(f) for p in parts for f in p.files]
+    if tree:
+        text.append(_read("tree.d"))
+    return "".join(text)
 
 
 def _read(name: str) -> str:

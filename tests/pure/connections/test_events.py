@@ -79,6 +79,6 @@ def test_unknown_tags_are_none() -> None:
 
 
 def test_scripts_and_decoders_know_the_same_tags() -> None:
-    text = "".join((FOLDER / name).read_text() for name in ("tcp.d", "icmp.d", "tree.d"))
+    text = "".join((FOLDER / name).read_text() for name in ("connect.d", "who.d", "tcp.d", "icmp.d", "tree.d"))
     tags = {int(n) for n in re.findall(r"\{\s*(?:(?:this|self)->[^;]+;\s*)*trace\((\d+)\);", text)}
-    assert tags == set(events._DECODE)
+    assert tags == set(events.DECODERS)

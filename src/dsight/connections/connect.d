@@ -1,0 +1,35 @@
+/*
+ * What the watcher wants of connect(2); connections/events.py decodes it.
+ *
+ * Every record starts with its tag.  A clause that reads user memory records
+ * nothing else, so that a bad address loses that record only.
+ *
+ * self->sock   address of the socket inside connect(2), 0 outside; 1 for a
+ *              descriptor that is not a socket
+ * self->who    whether this firing is to record who is running: who.d, which comes next
+ *
+ * The program is put together by watch.script.  Protocol 6 TCP, 262 MPTCP.
+ */
+#pragma D option quiet
+#pragma D option scratchsize=2k
+#pragma D option bufsize=8m
+
+/* 0xc000: S_IFSOCK of 0xf000, S_IFMT.  A socket's private_data is its struct socket. */
+syscall::connect:entry
+{
+        this->fdt = curthread->files->fdt;
+        this->file = (uint32_t)arg0 < this->fdt->max_fds ? this->fdt->fd[(uint32_t)arg0] : (struct file *)0;
+        this->mode = this->file != 0 ? this->file->f_inode->i_mode : 0;
+        this->sk = (this->mode & 0xf000) == 0xc000 ? ((struct socket *)this->file->private_data)->sk : (struct sock *)0;
+        this->protocol = this->sk != 0 ? this->sk->sk_protocol : 0;
+        self->sock = this->protocol == 6 || this->protocol == 262 ? (uint64_t)this->sk : this->sk == 0;
+        self->who = self->sock != 0;
+}
+
+/* A SYN without connect(2): io_uring, sendto(MSG_FASTOPEN), the kernel itself. */
+rawtp:::inet_sock_set_state
+/args[2] == 2 && args[0]->sk_protocol == 6 && self->sock == 0/
+{
+        self->who = 1;
+}
+

@@ -1,0 +1,40 @@
+/* Who is running, for the clauses before that set self->who. */
+
+/* 1 Who */
+syscall::connect:entry, rawtp:::inet_sock_set_state
+/self->who/
+{
+        this->leader = curthread->group_leader;
+        trace(1); trace(timestamp); trace(tid); trace(pid); trace(stringof(this->leader->comm)); trace(uid);
+        trace(this->leader->start_boottime); trace(curthread->cgroups->dfl_cgrp->kn->id);
+        trace(curthread->flags); trace(curthread->io_uring != 0);
+        this->p = curthread->real_parent;
+        trace(this->p->tgid); trace(stringof(this->p->group_leader->comm));
+        this->p = this->p->real_parent;
+        trace(this->p->tgid); trace(stringof(this->p->group_leader->comm));
+        this->p = this->p->real_parent;
+        trace(this->p->tgid); trace(stringof(this->p->group_leader->comm));
+        this->p = this->p->real_parent;
+        trace(this->p->tgid); trace(stringof(this->p->group_leader->comm));
+        this->p = this->p->real_parent;
+        trace(this->p->tgid); trace(stringof(this->p->group_leader->comm));
+        this->p = this->p->real_parent;
+        trace(this->p->tgid); trace(stringof(this->p->group_leader->comm));
+}
+
+/* 2 Args: the argument area, strings ended by NULs */
+syscall::connect:entry, rawtp:::inet_sock_set_state
+/self->who && curthread->mm != 0/
+{
+        self->who = 0;
+        this->size = (int)(curthread->mm->arg_end - curthread->mm->arg_start);
+        trace(2); trace(tid); trace(this->size);
+        tracemem(copyin(curthread->mm->arg_start, this->size < 512 ? this->size : 512), 512);
+}
+
+syscall::connect:entry, rawtp:::inet_sock_set_state
+/self->who/
+{
+        self->who = 0;
+}
+
