@@ -26,9 +26,10 @@ OUTCOMES = (
     "invalid",
     "aborted",
     "pending",
+    "sent",
     "connected",
 )
-FAILED = frozenset(OUTCOMES) - {"connected", "pending"}
+FAILED = frozenset(OUTCOMES) - {"connected", "pending", "sent"}
 
 
 class Parent(Value):
@@ -64,16 +65,18 @@ class Listener(Value):
 
 
 class Endpoint(Value):
-    """One end of a connection.  `name`, `self_` and `listener` are of the remote end."""
+    """One end of a connection.  `name`, `self_` and `listener` are of the remote end; `path` is that
+    of a UNIX socket, an abstract one after "@"."""
 
     address: str | None
     port: int | None
     name: str | None = None
     self_: bool | None = None
     listener: Listener | None = None
+    path: str | None = None
 
     def __str__(self) -> str:
-        return endpoint_text(self.address, self.port)
+        return self.path if self.path is not None else endpoint_text(self.address, self.port)
 
 
 class Diagnosis(Value):
@@ -101,6 +104,7 @@ class Report(Value):
     latency_ns: int | None = None
     syns: int | None = None
     diagnosis: Diagnosis | None = None
+    datagrams: int | None = None  # UDP: how many were sent
 
 
 class Lost(Value):
@@ -143,7 +147,7 @@ def facts_json(report: Report) -> dict[str, Any]:
         "protocol": report.protocol,
         "family": report.family,
         "via": report.via,
-        "local": {"address": report.local.address, "port": report.local.port},
+        "local": _end_json(report.local),
         "remote": _remote_json(report.remote),
         "blocking": report.blocking,
     }
@@ -153,6 +157,8 @@ def facts_json(report: Report) -> dict[str, Any]:
     if report.event != "attempt":
         out["latency_ns"] = report.latency_ns
         out["syns"] = report.syns
+        if report.datagrams is not None:
+            out["datagrams"] = report.datagrams
         out["diagnosis"] = (
             None if report.diagnosis is None else {"code": report.diagnosis.code, "text": report.diagnosis.text}
         )
@@ -167,11 +173,14 @@ def process_json(process: Process) -> dict[str, Any]:
     return out
 
 
+def _end_json(end: Endpoint) -> dict[str, Any]:
+    out: dict[str, Any] = {"address": end.address, "port": end.port}
+    return out if end.path is None else out | {"path": end.path}
+
+
 def _remote_json(remote: Endpoint) -> dict[str, Any]:
     who = remote.listener
-    return {
-        "address": remote.address,
-        "port": remote.port,
+    return _end_json(remote) | {
         "name": remote.name,
         "self": remote.self_,
         "listener": None if who is None else {"pid": who.pid, "comm": who.comm},
