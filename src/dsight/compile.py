@@ -29,7 +29,14 @@ if TYPE_CHECKING:
     from dsight.providers.registry import Registry
 
 # What loads a program of each means.
-_KINDS = {"tracepoint": "tracepoint", "raw_tp": "raw_tp", "tp_btf": "tp_btf", "sample": "perf_event", "run": "raw_tp"}
+_KINDS = {
+    "tracepoint": "tracepoint",
+    "raw_tp": "raw_tp",
+    "tp_btf": "tp_btf",
+    "sample": "perf_event",
+    "uprobe": "uprobe",
+    "run": "raw_tp",
+}
 
 
 class Program(Value):
@@ -129,13 +136,13 @@ def plan_units(script: typed.Script, registry: Registry) -> list[tuple[AttachPla
 def _unit(number: int, plan: AttachPlan, clauses: tuple[typed.Clause, ...], registry: Registry) -> Unit:
     entry, names = plan.entry, None
     maps: tuple[MapSpec, ...] = ()
-    if entry.probe < 0:
+    if entry.probe < 0 and not entry.cookie:
         entry = entry.replace(table=f"probes_{number}")
         table = bytearray(4 * entry.table_size)
         for n, probe in zip(plan.numbers, plan.probes):
             table[4 * n : 4 * n + 4] = probe.id.to_bytes(4, "little")
         maps = (MapSpec(entry.table, "array", 4, len(table), 1, readonly=True, initial=bytes(table)),)
-    else:
+    elif entry.probe >= 0:
         p = plan.probes[0]
         names = (p.provider, p.module, p.function, p.name)
     return Unit(

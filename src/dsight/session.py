@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from dsight.ir.maps import MapSpec
+    from dsight.lang.catalog import Probe
+    from dsight.providers.base import AttachPlan, Place
     from dsight.providers.registry import Registry
     from dsight.record import AggLayout
 
@@ -287,8 +289,22 @@ class Session:
             cpus = links.online_cpus()
             for cpu in cpus if plan.target == "each" else cpus[:1]:
                 self._links.append(links.sample(loaded, plan.period, cpu))
+        elif plan.means == "uprobe":
+            self._attach_places(plan, loaded, list(zip(plan.probes, plan.places)))
         elif plan.means != "run":
             raise KernelError(f"cannot attach by {plan.means}")
+
+    def attach_also(self, places: list[tuple[Probe, Place]]) -> None:
+        """Have enabled probes of means "uprobe" fire at further places too: in another copy of a library.
+        Raises KernelError."""
+        for program, loaded in self._programs:
+            if program.plan.means == "uprobe":
+                self._attach_places(program.plan, loaded, [(p, at) for p, at in places if p in program.plan.probes])
+
+    def _attach_places(self, plan: AttachPlan, loaded: programs.Program, places: list[tuple[Probe, Place]]) -> None:
+        for pid in {at.pid for _, at in places}:
+            marked = [(at.path, at.offset, p.id if plan.entry.cookie else 0) for p, at in places if at.pid == pid]
+            self._links.append(links.uprobe(loaded, marked, plan.target == "return", pid))
 
     def _detach(self) -> None:
         for link in self._links:

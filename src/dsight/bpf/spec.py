@@ -35,7 +35,7 @@ class Insn(Value):
 class ProgramSpec(Value):
     """A program to load.
 
-    kind: "tracepoint" (perf tracepoint), "raw_tp", "tp_btf", "perf_event", "kprobe" (also uprobes).
+    kind: "tracepoint" (perf tracepoint), "raw_tp", "tp_btf", "perf_event", "kprobe", "uprobe".
     `attach`: for tp_btf the tracepoint's name, whose BTF id kernel.load looks up.
     Instructions refer to maps by name.  `functions`: the slots where the functions in it start that
     loops call, the first 0 for the program itself; () where there are none.

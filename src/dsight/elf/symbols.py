@@ -17,13 +17,14 @@ from dsight.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Read = Callable[[int, int], bytes]
 
 PT_LOAD = 1
 SHT_SYMTAB, SHT_NOTE, SHT_NOBITS, SHT_DYNSYM = 2, 7, 8, 11
 NT_GNU_BUILD_ID = 3
+STT_FUNC = 2
 MOST_SECTIONS = 4096
 MOST_BYTES = 64 << 20  # of one section: 2.8 million symbols
 LONGEST_NAME = 4096
@@ -66,6 +67,13 @@ class Elf(Value):
 
     def section(self, name: str) -> Section | None:
         return next((s for s in self.sections if s.name == name), None)
+
+    def offset(self, address: int) -> int | None:
+        """Where in the file the byte at a virtual address is."""
+        for s in self.segments:
+            if s.address <= address < s.address + s.size:
+                return address - s.address + s.offset
+        return None
 
     def address(self, offset: int) -> int | None:
         """The virtual address of a byte of the file: whatever the base a process loaded it at."""
@@ -195,15 +203,9 @@ def read_symbols(elf: Elf, read: Read) -> SymbolTable:
 def _table(elf: Elf, section: Section, read: Read) -> SymbolTable:
     data = section_data(section, read)
     strings = section_data(elf.sections[section.link], read) if section.link < len(elf.sections) else b""
-    row = struct.Struct(elf.order + ("IBBHQQ" if elf.wide else "IIIBBH"))
-    data = data[: len(data) // row.size * row.size]
     types, bindings = _TYPES, _BINDINGS
     found = []
-    if elf.wide:
-        rows = row.iter_unpack(data)
-    else:
-        rows = ((name, info, 0, index, value, size) for name, value, size, info, _, index in row.iter_unpack(data))
-    for name, info, _, index, value, size in rows:
+    for name, info, index, value, size in _symbols(elf, data):
         rank = types.get(info & 15)
         if rank is not None and index and value and strings[name : name + 1] not in _NAMELESS:
             found.append((value, rank, bindings.get(info >> 4, 3), name, size))
@@ -211,3 +213,30 @@ def _table(elf: Elf, section: Section, read: Read) -> SymbolTable:
     return SymbolTable(
         array("Q", [f[0] for f in found]), array("Q", [f[4] for f in found]), array("I", [f[3] for f in found]), strings
     )
+
+
+def functions(elf: Elf, read: Read, name: str = "") -> dict[str, tuple[int, int]]:
+    """Functions defined in the file, of .symtab and .dynsym: name -> (virtual address, size); all, or
+    only the one of that name.  Raises ElfError."""
+    found: dict[str, tuple[int, int]] = {}
+    wanted = name.encode("utf-8", "surrogateescape") + b"\0"
+    for section in elf.sections:
+        if section.type not in (SHT_SYMTAB, SHT_DYNSYM):
+            continue
+        strings = section_data(elf.sections[section.link], read) if section.link < len(elf.sections) else b""
+        if name and wanted not in strings:
+            continue
+        data = section_data(section, read)
+        for at, info, index, value, size in _symbols(elf, data):
+            if info & 15 == STT_FUNC and index and value and (not name or strings.startswith(wanted, at)):
+                found.setdefault(name or _name(strings, at), (value, size))
+    return found
+
+
+def _symbols(elf: Elf, data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
+    """Rows of a symbol table: offset of the name, info, index of the section, value, size."""
+    row = struct.Struct(elf.order + ("IBBHQQ" if elf.wide else "IIIBBH"))
+    data = data[: len(data) // row.size * row.size]
+    if elf.wide:
+        return ((name, info, index, value, size) for name, info, _, index, value, size in row.iter_unpack(data))
+    return ((name, info, index, value, size) for name, value, size, info, _, index in row.iter_unpack(data))

@@ -101,6 +101,9 @@ def _load_argument(low: Lowering, index: int) -> int:
     if entry.args == "pc":
         return _program_counter(low, index)
     if index >= len(entry.offsets):
+        behind = index - len(entry.offsets)
+        return _derived(low, behind) if entry.stack is None else _stack_argument(low, entry.stack, behind)
+    if entry.offsets[index] < 0:
         return 0
     if entry.args == "consts":
         return entry.offsets[index]
@@ -108,6 +111,35 @@ def _load_argument(low: Lowering, index: int) -> int:
     if entry.args == "regs":
         base = b.load(base, entry.base, 8)
     return b.load(base, entry.offsets[index], 8)
+
+
+def _derived(low: Lowering, index: int) -> int:
+    """A raw argument that the provider says how to work out; its temporaries are not those of the script."""
+    if index >= len(low.unit.derived):
+        return 0
+    outer, low.temps = low.temps, {}
+    value = lower_expr.scalar(low, low.unit.derived[index])
+    low.temps = outer
+    return value
+
+
+def _stack_argument(low: Lowering, stack: tuple[int, int, int], number: int) -> int:
+    """An argument the caller left on the stack; 0 where it cannot be read."""
+    b = low.b
+    pointer, first, size = stack
+    if len(low.unit.entry.offsets) + number > 9:
+        return 0
+    address = b.emit("add", b.load(b.emit("ctx"), pointer, 8), first + number * size)
+    slot = b.slot_addr(b.shared_slot("read", 8))
+    result = b.reg()
+    there, done = b.label("argument"), b.label("argument_known")
+    b.set(result, "mov", 0)
+    b.br("eq", b.call("probe_read_user", slot, size, address), 0, there, done)
+    b.start(there)
+    b.set(result, "load", slot, 0, size)
+    b.jmp(done)
+    b.start(done)
+    return result
 
 
 def _program_counter(low: Lowering, index: int) -> int:
@@ -130,9 +162,11 @@ def _program_counter(low: Lowering, index: int) -> int:
 
 
 def look_up_probe(low: Lowering) -> int:
-    """The probe's id from the unit's table; leaves the program where it is not enabled."""
+    """The probe's id from the unit's table, or the attach cookie; leaves the program where it is not enabled."""
     b, entry = low.b, low.unit.entry
     base = b.emit("ctx")
+    if entry.cookie:
+        return b.call("get_attach_cookie", base)
     if entry.number_in_regs:
         base = b.load(base, entry.base, 8)
     number = b.load(base, entry.number, 8)

@@ -16,7 +16,7 @@ class Entry(Value):
 
     args      raw argument n is
     none      0
-    ctx       the 8-byte value at context offset `offsets[n]`
+    ctx       the 8-byte value at context offset `offsets[n]`; 0 where that is negative
     regs      the 8-byte value at `offsets[n]` behind the pointer at context offset `base`,
               which the verifier knows (tp_btf: struct pt_regs *)
     pc        arg0 the kernel's, arg1 the user's program counter: context is bpf_perf_event_data,
@@ -25,7 +25,10 @@ class Entry(Value):
 
     The probe: `probe` is its id; or -1, and `table` an array map of u32 probe ids (0: not
     enabled) indexed by the number found like an argument at `number` (ctx offset, or behind
-    the pointer for regs_number).
+    the pointer for regs_number); or -1 and `cookie`: it is what the probe was attached with.
+
+    `stack` has the raw arguments behind those of `offsets`, up to arg9, of a function just called:
+    (context offset of the stack pointer, bytes from there to the first of them, size of each).
     """
 
     args: str
@@ -36,6 +39,8 @@ class Entry(Value):
     table_size: int = 0
     number: int = 0
     number_in_regs: bool = False
+    cookie: bool = False
+    stack: tuple[int, int, int] | None = None
     errno_arg: int = -1  # the raw argument whose negated value is `errno` (a syscall's result)
 
 

@@ -11,12 +11,16 @@ import fcntl
 import os
 import struct
 
-from dsight.errors import FeatureError
+from dsight.errors import FeatureError, KernelError
 from dsight.kernel import sys
 from dsight.kernel.programs import Program
 
 _BPF_PERF_EVENT = 41  # enum bpf_attach_type
 _LINK_CREATE = struct.Struct("<IIIIQ")  # program, target, attach type, flags, cookie
+UPROBE_MULTI = 48  # enum bpf_attach_type
+_UPROBE_RETURN = 1  # BPF_F_UPROBE_MULTI_RETURN
+# program, target, attach type, flags; path, offsets, reference counters, cookies, their number, flags, pid
+_UPROBE_MULTI = struct.Struct("<IIIIQQQQIII4x")
 _RAW_TRACEPOINT_OPEN = struct.Struct("<QI4xQ")  # name, program, cookie
 
 
@@ -67,6 +71,84 @@ def raw_tracepoint(program: Program, name: str, cookie: int = 0) -> Link:
         if cookie and e.errno in (errno.EINVAL, errno.E2BIG):
             raise _no_cookie(name, e) from None
         raise sys.refused(f"attach {program.spec.name} to tracepoint {name}", e) from None
+
+
+def uprobe(program: Program, places: list[tuple[str, int, int]], returns: bool, pid: int = 0) -> Link:
+    """Run a "uprobe" program at functions of user space, when they are entered, or return.
+
+    `places`: file, offset in it, cookie.  `pid`: in that process only; 0: in every process that maps
+    the file, now or later.  Through one multi link a file (Linux 6.6), which comes off quickly; else
+    a perf event for each place, where a cookie that is not 0 takes Linux 5.15.
+    """
+    held: list[int] = []
+    files: dict[str, list[tuple[int, int]]] = {}
+    for path, offset, cookie in places:
+        files.setdefault(path, []).append((offset, cookie))
+    try:
+        for path, at in files.items():
+            held += _uprobe_multi(program, path, at, returns, pid) or _uprobe_events(program, path, at, returns, pid)
+    except BaseException:
+        Link(*held).close()
+        raise
+    return Link(*held)
+
+
+def _uprobe_multi(program: Program, path: str, at: list[tuple[int, int]], returns: bool, pid: int) -> list[int]:
+    """[] where this kernel has no such link."""
+    count = len(at)
+    name = sys.buffer(os.fsencode(path) + b"\0")
+    offsets = sys.buffer(struct.pack(f"<{count}Q", *[offset for offset, _ in at]))
+    cookies = sys.buffer(struct.pack(f"<{count}Q", *[cookie for _, cookie in at]))
+    attr = _UPROBE_MULTI.pack(
+        program.fd, 0, UPROBE_MULTI, 0, sys.address(name), sys.address(offsets), 0, sys.address(cookies), count,
+        _UPROBE_RETURN if returns else 0, pid,
+    )  # fmt: skip
+    try:
+        return [sys.bpf(sys.LINK_CREATE, sys.buffer(attr))]
+    except OSError as e:
+        # EINVAL also for what it will say better of a perf event: an offset beyond the file's end
+        if e.errno in (errno.EINVAL, errno.E2BIG, errno.EOPNOTSUPP):
+            return []
+        raise _no_uprobe(path, e) from None
+
+
+def _uprobe_events(program: Program, path: str, at: list[tuple[int, int]], returns: bool, pid: int) -> list[int]:
+    try:
+        kind, bit = _uprobe_events_kind()
+    except OSError:
+        raise FeatureError("uprobe", "this kernel has no probes in user space (CONFIG_UPROBE_EVENTS)") from None
+    name = sys.buffer(os.fsencode(path) + b"\0")
+    held: list[int] = []
+    try:
+        for offset, cookie in at:
+            # struct perf_event_attr: disabled is bit 0 of the flags; config1 the path, config2 the offset
+            attr = struct.pack(
+                "<IIQQQQQIIQQ", kind, 112, bit if returns else 0, 1, 0, 0, 1, 0, 0, sys.address(name), offset
+            )
+            try:
+                event = sys.perf_event(attr, -1 if pid else online_cpus()[0], pid or -1)
+            except OSError as e:
+                raise _no_uprobe(path, e) from None
+            held += _attach_event(program, event, cookie, f"attach {program.spec.name} to {path}").fds
+    except BaseException:
+        Link(*held).close()
+        raise
+    return held
+
+
+def _uprobe_events_kind() -> tuple[int, int]:
+    """The number of perf's PMU for uprobes, and the bit of `config` that means return."""
+    folder = "/sys/bus/event_source/devices/uprobe/"
+    with open(folder + "type") as f:
+        kind = int(f.read())
+    with open(folder + "format/retprobe") as f:  # "config:0"
+        return kind, 1 << int(f.read().strip().partition(":")[2])
+
+
+def _no_uprobe(path: str, error: OSError) -> KernelError:
+    if error.errno == errno.ENOENT:
+        return KernelError(f"cannot probe {path}: there is no such file any more", error.errno)
+    return sys.refused(f"probe {path}", error)
 
 
 def _event_anywhere(kind: int, config: int) -> int:

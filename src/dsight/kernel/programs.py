@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # kind: (program type, expected attach type).  include/uapi/linux/bpf.h, enum bpf_prog_type, bpf_attach_type
 KINDS = {
     "kprobe": (2, 0),
+    "uprobe": (2, 48),  # BPF_TRACE_UPROBE_MULTI; kernels before 6.6 do not look at it
     "tracepoint": (5, 0),
     "perf_event": (7, 0),
     "raw_tp": (17, 0),

@@ -160,10 +160,11 @@ def perf_event_open(kind: int, config: int, period: int, cpu: int, disabled: boo
     return perf_event(_PERF_ATTR.pack(kind, 112, config, period, 0, 0, int(disabled), 0), cpu)
 
 
-def perf_event(attributes: bytes, cpu: int) -> int:
-    """perf_event_open(2) for every process on one CPU; `attributes`: the start of a struct perf_event_attr."""
+def perf_event(attributes: bytes, cpu: int, pid: int = -1) -> int:
+    """perf_event_open(2) for every process on one CPU, or for one process on every CPU (-1);
+    `attributes`: the start of a struct perf_event_attr."""
     attr = buffer(attributes.ljust(112, b"\0"))
-    return syscall("perf_event_open", addressof(attr), -1, cpu, -1, _PERF_FLAG_FD_CLOEXEC)
+    return syscall("perf_event_open", addressof(attr), pid, cpu, -1, _PERF_FLAG_FD_CLOEXEC)
 
 
 # --- refusals ------------------------------------------------------------------------------

@@ -98,7 +98,9 @@ _next = re.compile(
     )""",
     re.X | re.A,
 ).match
-_chunk = re.compile(r"[\w\-.?*\[\]!^$:+\\][\w\-.?*\[\]!^$:+@\\]*+", re.A).match
+# A description may name a file as its module: uprobe:/usr/lib/libc.so.6:getaddrinfo:entry.
+_FILE = r"\w++:/(?![/*])[\w\-.+@~%=/]++:"
+_chunk = re.compile(rf"(?:{_FILE}|[\w\-.?*\[\]!^$:+\\])[\w\-.?*\[\]!^$:+@\\]*+", re.A).match
 _word = re.compile(r"[A-Za-z_]\w*+", re.A).match
 _bare_type = re.compile(r"[A-Za-z_]\w*\**(?:[A-Za-z_]\w*)?\Z", re.A).match
 _number = re.compile(r"(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)([uU]?[lL]{0,2}|[lL]{1,2}[uU])\Z").match
@@ -324,7 +326,7 @@ def _probe(source: Source, start: int, end: int, macros: Macros | None) -> Token
     if "$" in text:
         span = Span(source, start, end)
         text = expand(text, macros, span)
-        if re.fullmatch(r"(?a)[\w\-.?*\[\]!^:+@\\]*", text) is None:
+        if re.fullmatch(rf"(?a)(?:{_FILE})?[\w\-.?*\[\]!^:+@\\]*", text) is None:
             raise fail("D_PDESC_INVAL", f"not a probe description after its macros are expanded: {text}", span)
     return Token("PROBE", text, text, source, start, end)
 

@@ -26,6 +26,14 @@ else:
 MODULE = "vmlinux"
 
 
+class Place(Value):
+    """A place in user space: a byte of a file that processes map, and of which process (0: all)."""
+
+    path: str
+    offset: int
+    pid: int = 0
+
+
 class AttachPlan(Value):
     """How probes fire: one program.
 
@@ -34,6 +42,7 @@ class AttachPlan(Value):
     raw_tp      BPF raw tracepoint                              "inet_sock_set_state"
     tp_btf      the same with pointers the verifier knows       "sys_enter"
     sample      perf CPU clock every `period` ns                "one" CPU or "each"
+    uprobe      a function of user space, at `places`           "entry" or "return"
     run         run by the session itself (BPF_PROG_TEST_RUN)   "BEGIN", "END", "ERROR"
 
     `entry.probe` is the probe's id, or -1 with a table of ids that the session fills: probe
@@ -48,7 +57,9 @@ class AttachPlan(Value):
     numbers: tuple[int, ...] = ()
     guard: str = ""
     natives: tuple[str, ...] = ()
+    derived: tuple[str, ...] = ()
     period: int = 0
+    places: tuple[Place, ...] = ()
 
 
 class Provider(Protocol):

@@ -23,7 +23,12 @@ def _may_have(provider: str, name: str) -> bool:
     return name.startswith(_PROBE_NAMES[provider])
 
 
-_PROBE_NAMES = {"dtrace": ("BEGIN", "END", "ERROR"), "profile": ("profile-", "tick-"), "syscall": ("entry", "return")}
+_PROBE_NAMES = {
+    "dtrace": ("BEGIN", "END", "ERROR"),
+    "profile": ("profile-", "tick-"),
+    "syscall": ("entry", "return"),
+    "uprobe": ("entry", "return"),
+}
 
 
 class Registry:
@@ -32,7 +37,7 @@ class Registry:
     `machine` is the architecture as uname(2) names it.
     """
 
-    NAMES = ("dtrace", "tcp", "profile", "syscall", "rawtp")
+    NAMES = ("dtrace", "tcp", "ip", "udp", "profile", "syscall", "rawtp", "uprobe")
 
     def __init__(self, btf: KernelBtf, machine: str) -> None:
         self.btf = btf
@@ -65,6 +70,10 @@ class Registry:
             from dsight.providers.syscall import Syscall
 
             return Syscall(self._machine, self.tracefs)
+        if name == "uprobe":
+            from dsight.providers.uprobe import Uprobe
+
+            return Uprobe(self._machine)
         from dsight.providers.rawtp import Rawtp
 
         return Rawtp(self.btf, self.tracefs)

@@ -7,7 +7,7 @@ import pytest
 from tinyelf import FILE, LOCAL, NOTYPE, OBJECT, SECTION, TLS, WEAK, elf, reader, symbol
 
 from dsight.elf.perfmap import PerfMap
-from dsight.elf.symbols import ElfError, build_id, debug_link, read_elf, read_symbols
+from dsight.elf.symbols import ElfError, build_id, debug_link, functions, read_elf, read_symbols
 
 
 def table(*symbols, **options):
@@ -153,3 +153,22 @@ def test_lines_nobody_can_read_are_passed_over():
     assert len(m) == 1
     assert m.at(0x3000) == ("\udcff\udcfe", 0)
     assert len(PerfMap(b"1000 10 " + b"x" * 100000).at(0x1000)[0]) == 4096
+
+
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("kind", [2, 11])
+def test_functions_by_name(wide, kind):
+    symbols = (
+        symbol("f", 0x1000, 16), symbol("f", 0x2000, 8), symbol("gf", 0x1010, 8, WEAK), symbol("o", 8, 4, kind=OBJECT),
+        symbol("import", 0, 0, index=0), symbol("l", 0x1020, 4, LOCAL),
+    )  # fmt: skip
+    read = reader(elf(symbols, wide=wide, table=kind))
+    e = read_elf(read)
+    assert functions(e, read) == {"f": (0x1000, 16), "gf": (0x1010, 8), "l": (0x1020, 4)}
+    assert functions(e, read, "f") == {"f": (0x1000, 16)}
+    assert functions(e, read, "o") == functions(e, read, "import") == functions(e, read, "nothing") == {}
+
+
+def test_where_in_the_file_an_address_is():
+    e = read_elf(reader(elf(segments=((0, 0, 0x100), (0x1000, 0x402000, 0x200)))))
+    assert [e.offset(a) for a in (0xFF, 0x100, 0x402010, 0x402200)] == [0xFF, None, 0x1010, None]

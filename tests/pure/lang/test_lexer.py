@@ -246,3 +246,19 @@ def test_which_slash_closes_the_predicate(text: str, expected: str) -> None:
 def test_scan_keeps_what_stands_before_an_error() -> None:
     toks = scan(Source("t.d", "BEGIN { x = 08; }"))
     assert [t.kind for t in toks] == ["PROBE", "{", "IDENT", "=", "ERROR", "EOF"]
+
+
+@pytest.mark.parametrize(
+    "text, wanted",
+    [
+        ("uprobe:/usr/lib/libc.so.6:getaddrinfo:entry {}", ["uprobe:/usr/lib/libc.so.6:getaddrinfo:entry"]),
+        ("uprobe:/a-b/c+d/e~1@x%2=3:f*:/x/ {}", ["uprobe:/a-b/c+d/e~1@x%2=3:f*:"]),
+        ("uprobe:/a:f:entry, uprobe:/b:f:entry/x == 1/ {}", ["uprobe:/a:f:entry", "uprobe:/b:f:entry"]),
+        ("syscall:::/x/ {}", ["syscall:::"]),
+        ("syscall:/x/ {}", ["syscall:"]),
+        ("a://comment : x\n{}", ["a:"]),
+        ("a:/*comment:*/ {}", ["a:"]),
+    ],
+)
+def test_a_description_may_name_a_file(text: str, wanted: list[str]) -> None:
+    assert probes(text) == wanted
