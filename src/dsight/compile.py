@@ -7,11 +7,12 @@ Everything here is a value in, a value out; session loads and runs the result.
 
 from __future__ import annotations
 
+from dsight import image
 from dsight.bpf.spec import ProgramSpec
 from dsight.ir.maps import MapSpec
 from dsight.ir.ops import Function
 from dsight.ir.storage import Options, Storage
-from dsight.ir.unit import Unit
+from dsight.ir.unit import Unit, parts_map
 from dsight.lang import ast, typed
 from dsight.lang.catalog import ArgType, Probe
 from dsight.lang.check import check, is_type_name
@@ -48,6 +49,21 @@ class Program(Value):
     spec: ProgramSpec
     parts: tuple[tuple[Function, ProgramSpec], ...] = ()  # what tail calls go on with, from number 1 on
 
+    def loadable(self) -> image.Program:
+        """What a session needs of it."""
+        plan = self.plan
+        return image.Program(
+            plan.means,
+            plan.target,
+            self.spec,
+            tuple(p.id for p in plan.probes),
+            plan.period,
+            plan.places,
+            plan.entry.cookie,
+            tuple(spec for _, spec in self.parts),
+            parts_map(self.unit) if self.parts else "",
+        )
+
     @property
     def functions(self) -> list[Function]:
         return [self.function, *[function for function, _ in self.parts]]
@@ -68,6 +84,11 @@ class Compiled(Value):
     aggs: tuple[AggLayout, ...]
     probes: dict[int, Probe]
     looks_up_names: bool
+
+    def image(self) -> image.Image:
+        """What a session and the consumer need of it."""
+        programs = tuple(program.loadable() for program in self.programs)
+        return image.Image(programs, self.maps, self.layouts, self.aggs, self.probes, self.looks_up_names)
 
 
 def parse_script(source: Source, registry: Registry, macros: Macros, library: Library | None = None) -> ast.Program:

@@ -1,6 +1,6 @@
 """A tracing session: load -> attach -> consume -> end; owns every lifetime.
 
-    session = Session(compiled, registry, sink)
+    session = Session(image, registry, sink)
     session.start()             maps, programs, BEGIN, attach
     while session.running:
         session.wait()          drains into the sink
@@ -17,11 +17,8 @@ import select
 import time
 from errno import E2BIG, EINVAL, ENOMEM
 
-from dsight.compile import Compiled, Program
-from dsight.consumer.speculate import Speculations
 from dsight.errors import KernelError
-from dsight.ir.lower import parts_map
-from dsight.ir.storage import (
+from dsight.ir.maps import (
     ACTIVE,
     AGG_DROPS,
     COUNTERS,
@@ -43,9 +40,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
+    from dsight.bpf.spec import ProgramSpec
+    from dsight.image import Image, Place, Program
     from dsight.ir.maps import MapSpec
     from dsight.lang.catalog import Probe
-    from dsight.providers.base import AttachPlan, Place
     from dsight.providers.registry import Registry
     from dsight.record import AggLayout
 
@@ -79,7 +77,7 @@ class Session:
 
     def __init__(
         self,
-        compiled: Compiled,
+        image: Image,
         registry: Registry,
         sink: Sink,
         *,
@@ -88,15 +86,17 @@ class Session:
     ) -> None:
         """`status`: s between looks at drops and clock.  `resized`: where the ring buffer cannot have its
         size, it is halved until it can, and `resized` told what it is; None: that is an error."""
-        self.compiled = compiled
+        self._image = image
         self._status = status
         self._resized = resized
         self.running = False
         self._registry = registry
         self._sink = sink
         self._records = sink.records
-        if Speculations.wanted(compiled.layouts):
-            self._records = Speculations(compiled.layouts, lambda view: sink.records(view)).records
+        if any(layout.spec >= 0 or layout.ends for layout in image.layouts):
+            from dsight.consumer.speculate import Speculations
+
+            self._records = Speculations(image.layouts, lambda view: sink.records(view)).records
         self._maps: dict[str, maps.Map] = {}
         self._programs: list[tuple[Program, programs.Program]] = []
         self._parts: list[programs.Program] = []
@@ -105,7 +105,7 @@ class Session:
         self._globals: memoryview | None = None
         self._epoll = select.epoll()
         self._watched: dict[int, Callable[[], None]] = {}
-        fields = [f for layout in compiled.layouts for f in layout.fields] + [f for a in compiled.aggs for f in a.keys]
+        fields = [f for layout in image.layouts for f in layout.fields] + [f for a in image.aggs for f in a.keys]
         self.reads_users = any(f.kind in ("ustack", "usym") for f in fields)  # who left them may be about to exit
         self._seen_lost: dict[tuple[int | None, int], int] = {}
         self._next_status = 0.0
@@ -233,24 +233,27 @@ class Session:
     # -- the kernel
 
     def _load(self) -> None:
-        for spec in self.compiled.maps:
+        for spec in self._image.maps:
             self._maps[spec.name] = self._ring_buffer(spec) if spec.kind == "ringbuf" else maps.create(spec)
         self._globals = self._maps["globals"].memory()
         self._set_state(INACTIVE)
         self._set_clock()
         self._ring = RingBuffer(self._maps["ring"])
         self._epoll.register(self._ring.fd, select.EPOLLIN)
-        if self.compiled.looks_up_names:
-            for probe in self.compiled.probes.values():
+        if self._image.looks_up_names:
+            for probe in self._image.probes.values():
                 parts = (probe.provider, probe.module, probe.function, probe.name)
                 names = b"".join(p.encode()[: NAME_SIZE - 1].ljust(NAME_SIZE, b"\0") for p in parts)
                 self._maps["probe_names"].update(probe.id.to_bytes(4, "little"), names)
-        for program in self.compiled.programs:
-            for number, (_, part_spec) in enumerate(program.parts, 1):
-                part = programs.load(part_spec, self._maps, self._registry.btf)
+        for program in self._image.programs:
+            for number, spec in enumerate(program.parts, 1):
+                part = self._loaded(spec)
                 self._parts.append(part)
-                self._maps[parts_map(program.unit)].update(number.to_bytes(4, "little"), part.fd.to_bytes(4, "little"))
-            self._programs.append((program, programs.load(program.spec, self._maps, self._registry.btf)))
+                self._maps[program.parts_map].update(number.to_bytes(4, "little"), part.fd.to_bytes(4, "little"))
+            self._programs.append((program, self._loaded(program.spec)))
+
+    def _loaded(self, spec: ProgramSpec) -> programs.Program:
+        return programs.load(spec, self._maps, self._registry.btf if spec.kind == "tp_btf" else None)
 
     def _ring_buffer(self, spec: MapSpec) -> maps.Map:
         """The ring buffer, in its size or, where that may be, in what the kernel gives."""
@@ -272,39 +275,38 @@ class Session:
     def _run(self, name: str) -> None:
         """Run the programs of BEGIN or END here and now."""
         for program, loaded in self._programs:
-            if program.plan.means == "run" and program.plan.target == name:
+            if program.means == "run" and program.target == name:
                 loaded.test_run()
 
     def _attach(self, program: Program, loaded: programs.Program) -> None:
-        plan = program.plan
-        if plan.means == "tracepoint":
-            system, _, event = plan.target.partition("/")
+        if program.means == "tracepoint":
+            system, _, event = program.target.partition("/")
             number = self._registry.tracefs().id(system, event)
             if number is None:
-                raise KernelError(f"this kernel has no tracepoint {plan.target}")
+                raise KernelError(f"this kernel has no tracepoint {program.target}")
             self._links.append(links.tracepoint(loaded, number))
-        elif plan.means in ("raw_tp", "tp_btf"):
-            self._links.append(links.raw_tracepoint(loaded, plan.target))
-        elif plan.means == "sample":
+        elif program.means in ("raw_tp", "tp_btf"):
+            self._links.append(links.raw_tracepoint(loaded, program.target))
+        elif program.means == "sample":
             cpus = links.online_cpus()
-            for cpu in cpus if plan.target == "each" else cpus[:1]:
-                self._links.append(links.sample(loaded, plan.period, cpu))
-        elif plan.means == "uprobe":
-            self._attach_places(plan, loaded, list(zip(plan.probes, plan.places)))
-        elif plan.means != "run":
-            raise KernelError(f"cannot attach by {plan.means}")
+            for cpu in cpus if program.target == "each" else cpus[:1]:
+                self._links.append(links.sample(loaded, program.period, cpu))
+        elif program.means == "uprobe":
+            self._attach_places(program, loaded, list(zip(program.probes, program.places)))
+        elif program.means != "run":
+            raise KernelError(f"cannot attach by {program.means}")
 
     def attach_also(self, places: list[tuple[Probe, Place]]) -> None:
         """Have enabled probes of means "uprobe" fire at further places too: in another copy of a library.
         Raises KernelError."""
         for program, loaded in self._programs:
-            if program.plan.means == "uprobe":
-                self._attach_places(program.plan, loaded, [(p, at) for p, at in places if p in program.plan.probes])
+            if program.means == "uprobe":
+                self._attach_places(program, loaded, [(p.id, at) for p, at in places if p.id in program.probes])
 
-    def _attach_places(self, plan: AttachPlan, loaded: programs.Program, places: list[tuple[Probe, Place]]) -> None:
+    def _attach_places(self, program: Program, loaded: programs.Program, places: list[tuple[int, Place]]) -> None:
         for pid in {at.pid for _, at in places}:
-            marked = [(at.path, at.offset, p.id if plan.entry.cookie else 0) for p, at in places if at.pid == pid]
-            self._links.append(links.uprobe(loaded, marked, plan.target == "return", pid))
+            marked = [(at.path, at.offset, p if program.cookie else 0) for p, at in places if at.pid == pid]
+            self._links.append(links.uprobe(loaded, marked, program.target == "return", pid))
 
     def _detach(self) -> None:
         for link in self._links:

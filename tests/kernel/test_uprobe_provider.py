@@ -12,9 +12,9 @@ from dtrace_run import dtrace, python
 from kernel_held import holdings
 
 import dsight
+from dsight.image import Place
 from dsight.kernel import links
 from dsight.lang.ast import ProbeDesc
-from dsight.providers.base import Place
 from dsight.providers.uprobe import read_functions
 from dsight.source import Source, Span
 

@@ -22,10 +22,10 @@ from dsight import record
 from dsight.errors import CompileError, fail
 from dsight.ir import lower_builtin, lower_expr, lower_object, lower_spec, lower_stmt, lower_text
 from dsight.ir.build import Builder
-from dsight.ir.maps import EACH_CPU, MapSpec
+from dsight.ir.maps import ACTIVE, DROPS, EACH_CPU, STATE, MapSpec
 from dsight.ir.ops import Function, MapRef, Reg
-from dsight.ir.storage import ACTIVE, DROPS, PERCPU_VALUE, STATE, Storage, round8
-from dsight.ir.unit import Unit
+from dsight.ir.storage import PERCPU_VALUE, Storage, round8
+from dsight.ir.unit import Unit, parts_map
 from dsight.lang import typed
 from dsight.source import Span
 
@@ -186,7 +186,7 @@ class Lowering:
         b.start(good)
 
     def count(self, counter: int) -> None:
-        """Add one to a counter of the session (storage.COUNTERS)."""
+        """Add one to a counter of the session (maps.COUNTERS)."""
         b = self.b
         key = b.slot_addr(b.shared_slot("zero", 8))
         b.store(key, 0, 8, 0)
@@ -217,11 +217,6 @@ def lower(unit: Unit, storage: Storage, errors: tuple[typed.Clause, ...] = ()) -
         name = parts_map(unit)
         storage.maps[name] = MapSpec(name, "prog_array", 4, 4, len(functions))
     return functions
-
-
-def parts_map(unit: Unit) -> str:
-    """The map with the unit's parts, by number; the first (0), which is attached, is not in it."""
-    return f"parts_{unit.name}"
 
 
 def _lower_part(low: Lowering, left: list[typed.Clause]) -> Function:

@@ -7,8 +7,9 @@ are shared by all CPUs: additions are atomic.  min, max and the carry of stddev'
 from __future__ import annotations
 
 from dsight.ir import lower_expr, lower_stack, lower_text
+from dsight.ir.maps import AGG_DROPS
 from dsight.ir.ops import MapRef, Reg
-from dsight.ir.storage import AGG_DROPS, QUANTIZE_ZERO
+from dsight.ir.storage import QUANTIZE_ZERO
 from dsight.lang import typed
 from dsight.record import AggLayout, bounds
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dsight.ir import lower_expr, lower_stack
-from dsight.ir.storage import WALL_OFFSET, int_size
+from dsight.ir.maps import WALL_OFFSET
+from dsight.ir.storage import int_size
 from dsight.lang import typed
 
 TYPE_CHECKING = False

@@ -15,8 +15,9 @@ through any other pointer is a fault when it runs (Dynamic Tracing Guide, Pointe
 from __future__ import annotations
 
 from dsight.ir import lower_expr, lower_text, lower_var
+from dsight.ir.maps import DYN_DROPS, GLOBALS_START
 from dsight.ir.ops import MapRef, Reg
-from dsight.ir.storage import DYN_DROPS, GLOBALS_START, Storage, variable_size
+from dsight.ir.storage import Storage, variable_size
 from dsight.lang import typed
 from dsight.lang.types import Array, Pointer, Struct, Type, unqualified
 from dsight.record import BADADDR

@@ -8,9 +8,8 @@ queue and deleting from the hash are atomic: of several CPUs one gets the id, on
 from __future__ import annotations
 
 from dsight.ir import lower_expr
-from dsight.ir.maps import MapSpec
+from dsight.ir.maps import SPEC_DROPS, SPEC_FAILED, MapSpec
 from dsight.ir.ops import MapRef, Reg
-from dsight.ir.storage import SPEC_DROPS, SPEC_FAILED
 from dsight.lang import typed
 from dsight.record import RecordLayout
 

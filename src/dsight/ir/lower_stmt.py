@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dsight.ir import lower_agg, lower_destructive, lower_expr, lower_spec, lower_text
 from dsight.ir.loops import pick
+from dsight.ir.maps import STATE, STOPPED
 from dsight.ir.ops import Bounded, Reg
-from dsight.ir.storage import STATE, STOPPED, is_object, tracemem_size
+from dsight.ir.storage import is_object, tracemem_size
 from dsight.lang import typed
 from dsight.lang.types import Pointer
 from dsight.record import BADADDR, Field

@@ -9,8 +9,9 @@ within its room.  Bytes after the NUL are whatever was there: a key's are zeroed
 from __future__ import annotations
 
 from dsight.ir import lower_call, lower_expr, lower_object, lower_stack, lower_var
+from dsight.ir.maps import NAME_SIZE
 from dsight.ir.ops import MapRef, Reg
-from dsight.ir.storage import NAME_SIZE, PART_NUMBERS, Storage, round8, string_size, tracemem_size
+from dsight.ir.storage import PART_NUMBERS, Storage, round8, string_size, tracemem_size
 from dsight.lang import typed
 from dsight.lang.types import Array, Inet, String, unqualified
 from dsight.record import BADADDR, INET_SIZE, Field

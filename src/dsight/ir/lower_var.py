@@ -7,8 +7,9 @@ the same clause does not read it again.
 from __future__ import annotations
 
 from dsight.ir import lower_builtin, lower_expr, lower_object, lower_text
+from dsight.ir.maps import DYN_DROPS
 from dsight.ir.ops import MapRef, Reg
-from dsight.ir.storage import DYN_DROPS, Storage, int_signed, int_size
+from dsight.ir.storage import Storage, int_signed, int_size
 from dsight.lang import typed
 from dsight.lang.types import BOOL, String, unqualified
 

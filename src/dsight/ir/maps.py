@@ -6,6 +6,19 @@ from dsight.value import Value
 
 EACH_CPU = -1  # max_entries: as many as there may be CPUs
 
+# What programs and session share beside the records.
+# Offsets in the globals map.
+STATE = 0  # u64: one of the following
+INACTIVE, ACTIVE, STOPPED = 0, 1, 2
+WALL_OFFSET = 8  # u64: wall clock minus monotonic clock, ns; kept up to date by the session
+GLOBALS_START = 16
+
+# Indexes of u64s in the per-CPU counters map's value.
+DROPS, AGG_DROPS, DYN_DROPS, SCRATCH_DROPS, SPEC_FAILED, SPEC_DROPS = 0, 1, 2, 3, 4, 5
+COUNTERS = 6
+
+NAME_SIZE = 64  # of each part of a probe's name in the map probe_names: u32 id -> provider, module, function, name
+
 
 class MapSpec(Value):
     """A map to create.

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dsight import record
 from dsight.errors import fail
-from dsight.ir.maps import MapSpec
+from dsight.ir.maps import COUNTERS, GLOBALS_START, NAME_SIZE, MapSpec
 from dsight.lang import typed
 from dsight.lang.types import (
     Array,
@@ -34,18 +34,6 @@ from dsight.lang.types import (
     unqualified,
 )
 from dsight.record import AggLayout, Field, RecordLayout
-
-# Offsets in the globals map.
-STATE = 0  # u64: one of the following
-INACTIVE, ACTIVE, STOPPED = 0, 1, 2
-WALL_OFFSET = 8  # u64: wall clock minus monotonic clock, ns; kept up to date by the session
-GLOBALS_START = 16
-
-# Indexes of u64s in the per-CPU counters map's value.
-DROPS, AGG_DROPS, DYN_DROPS, SCRATCH_DROPS, SPEC_FAILED, SPEC_DROPS = 0, 1, 2, 3, 4, 5
-COUNTERS = 6
-
-NAME_SIZE = 64  # of each part of a probe's name in the map probe_names: u32 id -> provider, module, function, name
 
 QUANTIZE_ZERO = 63  # index of quantize's bucket for zero
 PERCPU_VALUE = 32768  # bytes; the largest value of a per-CPU map (kernel: PCPU_MIN_UNIT_SIZE)

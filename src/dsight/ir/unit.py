@@ -61,3 +61,8 @@ class Unit(Value):
     always: bool = False
     names: tuple[str, str, str, str] | None = None
     maps: tuple[MapSpec, ...] = ()
+
+
+def parts_map(unit: Unit) -> str:
+    """The map with the unit's parts, by number; the first (0), which is attached, is not in it."""
+    return f"parts_{unit.name}"

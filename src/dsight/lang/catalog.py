@@ -6,13 +6,13 @@ one (providers over kernel), tests a small dict-backed one.
 
 from __future__ import annotations
 
-from dsight.btf.types import Type
 from dsight.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from dsight.btf.types import Type
     from dsight.lang.ast import ProbeDesc
 else:
     Protocol = object

@@ -11,6 +11,7 @@ to know it.
 
 from __future__ import annotations
 
+from dsight.image import Place
 from dsight.ir.unit import Entry
 from dsight.lang.catalog import ArgType, Probe
 from dsight.value import Value
@@ -24,14 +25,6 @@ else:
     Protocol = object
 
 MODULE = "vmlinux"
-
-
-class Place(Value):
-    """A place in user space: a byte of a file that processes map, and of which process (0: all)."""
-
-    path: str
-    offset: int
-    pid: int = 0
 
 
 class AttachPlan(Value):

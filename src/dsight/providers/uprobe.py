@@ -16,9 +16,10 @@ from stat import S_ISREG
 
 from dsight.elf.symbols import Elf, ElfError, functions, read_elf
 from dsight.errors import fail
+from dsight.image import Place
 from dsight.ir.unit import Entry
 from dsight.lang.catalog import ArgType, Probe
-from dsight.providers.base import AttachPlan, Place, glob, is_glob
+from dsight.providers.base import AttachPlan, glob, is_glob
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

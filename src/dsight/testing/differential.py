@@ -29,8 +29,7 @@ from dsight.consumer.decode import Decoder, Fault
 from dsight.consumer.speculate import Speculations
 from dsight.errors import Error
 from dsight.ir import interp
-from dsight.ir.lower import parts_map
-from dsight.ir.storage import (
+from dsight.ir.maps import (
     ACTIVE,
     AGG_DROPS,
     DROPS,
@@ -42,6 +41,7 @@ from dsight.ir.storage import (
     STATE,
     STOPPED,
 )
+from dsight.ir.unit import parts_map
 from dsight.record import FAULTS
 from dsight.value import Value
 
