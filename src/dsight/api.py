@@ -83,7 +83,7 @@ class Machine:
         for source in sources:
             items += parse_script(source, self.registry, macros, library).items
         script = check_script(ast.Program(tuple(items)), self.registry, given, library)  # type: ignore[arg-type]
-        in_force = dict(script.options) | given
+        in_force = {name: value for name, value, _ in script.options} | given
         opts.check_pragmas(script.options)
         opts.check_setopts(script)
         check_act.permit(script.clauses, opts.is_set(in_force, "destructive"))

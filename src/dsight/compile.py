@@ -180,6 +180,9 @@ class _GuardCatalog:
     def symbol(self, module: str, name: str) -> tuple[int, Type | None] | None:
         return self._registry.symbol(module, name)
 
+    def symbols_hint(self, name: str) -> str:
+        return self._registry.symbols_hint(name)
+
 
 def _guard(plan: AttachPlan, registry: Registry) -> typed.TExpr | None:
     """A provider's condition, compiled like a predicate."""

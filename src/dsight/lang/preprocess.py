@@ -17,6 +17,8 @@ from dsight.source import Source, Span
 
 _NAMES = "$target $pid $ppid $uid $euid $gid $egid $pgid $sid $projid $taskid $0 $1 ..."
 
+_FOREIGN = ("ident", "once", "GCC", "STDC", "clang", "message", "weak")  # pragmas that change no type
+
 # as text: most scripts need none of them, and `re` keeps the compiled form of those they do
 _CONTROL = r"(?as)[ \t]*(?:(\d+)|([A-Za-z_]\w*))?[ \t]*(.*)"
 _WORD = r'(?as)(?:[^\s"]|"[^"\\]*+(?:\\.[^"\\]*+)*"|")+'
@@ -129,7 +131,7 @@ def control_line(source: Source, start: int, macros: Macros | None) -> tuple[int
     """Read the control line whose `#` is at `start`: where it ends (its newline), and the
     words of a `#pragma D` (name first); None for lines that mean nothing to D.
 
-    CompileError D_PRAGCTL_INVAL, D_PRAGMA_MALFORM, D_PRAGERR.
+    CompileError D_PRAGCTL_INVAL, D_PRAGMA_MALFORM, D_PRAGMA_UNUSED, D_PRAGERR.
     """
     text = source.text
     end = text.find("\n", start)
@@ -155,10 +157,15 @@ def control_line(source: Source, start: int, macros: Macros | None) -> tuple[int
 
 
 def _pragma(rest: str, macros: Macros | None, span: Span) -> tuple[str, ...] | None:
-    """ "pragma" "D" name word*; pragmas that are not D's are for other compilers."""
+    """ "pragma" "D" name word*; those for other compilers, which headers have, mean nothing here."""
     words = re.findall(_WORD, re.sub(_COMMENT, lambda m: m.group(1) or " ", rest))
-    if not words or words[0] != "D":
+    if not words or words[0] in _FOREIGN:
         return None
+    if words[0] != "D":
+        known = words[0] in ("option", "attributes", "binding", "depends_on", "error", "d")
+        said = " ".join(words if words[0] != "d" else words[1:])
+        hint = f"write #pragma D {said}" if known else "D's own pragmas begin with #pragma D"
+        raise fail("D_PRAGMA_UNUSED", f"#pragma {words[0]} means nothing to D", span, hint)
     if len(words) == 1:
         raise fail(
             "D_PRAGMA_MALFORM", "malformed #pragma D: its name is missing", span, "for example: #pragma D option quiet"

@@ -141,3 +141,11 @@ class Registry:
         known = self.btf if where in (None, "vmlinux") else None
         # BTF has the types of functions and of per-CPU variables, whose "address" is an offset.
         return address, known.type("func", name) if known is not None and address >> 63 else None
+
+    def symbols_hint(self, name: str) -> str:
+        symbols = self.kernel_symbols()
+        if symbols.address("jiffies", "vmlinux") is None and symbols.address("schedule", "vmlinux") is not None:
+            return "/proc/kallsyms of this kernel has functions only (CONFIG_KALLSYMS_ALL is off): no variables by name"
+        if symbols.address("schedule", "vmlinux") is None:
+            return "/proc/kallsyms shows no addresses: dtrace needs root, or kernel.kptr_restrict to be lower"
+        return f"grep {name} /proc/kallsyms"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from dsight.errors import CompileError, Error, UsageError, VerifierError, fail
+from dsight.errors import CompileError, Error, OptionError, UsageError, VerifierError, fail
 from dsight.source import Source, printable
 
 TYPE_CHECKING = False
@@ -188,6 +188,9 @@ def main(argv: list[str] | None = None) -> int:
             print(f"dtrace: dsight {__version__}")
             return 0
         return run(command)
+    except OptionError as e:
+        _complain(e.message, e.hint)
+        return 2
     except UsageError as e:
         _complain(e.message, e.hint)
         sys.stderr.write(USAGE.split("\n\n")[0] + "\n")
@@ -554,7 +557,7 @@ def _report(command: Command, error: CompileError) -> None:
     tagged = opts.is_set(command.options, "errtags")
     sys.stdout.flush()
     for d in error.diagnostics:
-        tag = f"[{d.tag}] " if tagged else ""
+        tag = f"[{d.tag}] " if tagged and d.tag else ""
         if d.span is None:
             sys.stderr.write(f"dtrace: failed to compile script: {tag}{d.message}\n")
             if d.hint:

@@ -61,7 +61,9 @@ def _probes(command: Command, here: Machine) -> list[Probe]:
             for desc in item.probes:
                 matched = here.registry.probes(desc)
                 if not matched and "Z" not in command.flags:
-                    what = f"no probe has the id {desc.id}" if desc.id >= 0 else f"no probe matches {desc}"
+                    what = f"probe description {desc} does not match any probes"
+                    if desc.id >= 0:
+                        what = f"no probe has the id {desc.id}"
                     raise fail("D_PDESC_ZERO", what, desc.span, "dtrace -l without more lists all there are")
                 found.update((p.id, p) for p in matched)
     return [found[i] for i in sorted(found)]
