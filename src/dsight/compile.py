@@ -150,16 +150,17 @@ def _unit(number: int, plan: AttachPlan, clauses: tuple[typed.Clause, ...], regi
         _KINDS[plan.means],
         entry,
         clauses,
-        guard=_guard(plan, registry) if plan.guard else None,
+        guard=_expression(plan, plan.guard, registry) if plan.guard else None,
         attach=plan.target if plan.means == "tp_btf" else "",
         always=plan.means == "run",
         names=names,
         maps=maps,
+        derived=tuple(filter(None, (_expression(plan, text, registry) for text in plan.derived))),
     )
 
 
 class _GuardCatalog:
-    """The machine as a guard sees it: one probe, whose args[] are the raw ones."""
+    """The machine as a provider's expressions see it: one probe, whose args[] are the raw ones."""
 
     def __init__(self, plan: AttachPlan, registry: Registry) -> None:
         self._plan = plan
@@ -184,9 +185,9 @@ class _GuardCatalog:
         return self._registry.symbols_hint(name)
 
 
-def _guard(plan: AttachPlan, registry: Registry) -> typed.TExpr | None:
-    """A provider's condition, compiled like a predicate."""
-    source = Source(f"<guard of {plan.probes[0]}>", f"BEGIN /{plan.guard}/ {{}}")
+def _expression(plan: AttachPlan, text: str, registry: Registry) -> typed.TExpr | None:
+    """A provider's condition or argument, compiled like a predicate."""
+    source = Source(f"<guard of {plan.probes[0]}>", f"BEGIN /{text}/ {{}}")
     catalog = _GuardCatalog(plan, registry)
     script = check(parse(source, None, lambda name: is_type_name(name, catalog)), catalog)
     return script.clauses[0].predicate

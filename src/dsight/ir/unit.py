@@ -49,7 +49,7 @@ class Unit(Value):
 
     `kind`, `attach`: as in ProgramSpec.  `guard`: what must hold before any clause is looked at.
     `always`: runs whatever the session's state is (BEGIN, END).  `names`: (provider, module,
-    function, name) of the one probe, None with a table.
+    function, name) of the one probe, None with a table.  `derived`: raw arguments behind those of the entry.
     """
 
     name: str
@@ -61,3 +61,4 @@ class Unit(Value):
     always: bool = False
     names: tuple[str, str, str, str] | None = None
     maps: tuple[MapSpec, ...] = ()
+    derived: tuple[typed.TExpr, ...] = ()
