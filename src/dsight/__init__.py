@@ -15,8 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from dsight.api import Machine, Trace, TraceRecord
+    from dsight.api import Trace, TraceRecord
     from dsight.errors import Error
+    from dsight.machine import Machine
 
     trace = Trace
 
@@ -27,10 +28,14 @@ def __getattr__(name: str) -> Any:
         from dsight.api import Trace
 
         return Trace
-    if name in ("Machine", "TraceRecord"):
-        from dsight import api
+    if name == "TraceRecord":
+        from dsight.api import TraceRecord
 
-        return getattr(api, name)
+        return TraceRecord
+    if name == "Machine":
+        from dsight.machine import Machine
+
+        return Machine
     if name == "Error":
         from dsight.errors import Error
 

@@ -7,17 +7,11 @@ with dsight.trace('syscall::openat:entry { trace(copyinstr(arg1)); }') as t:
 
 from __future__ import annotations
 
-from dsight import options as opts
-from dsight.compile import Compiled, check_script, compile_script, parse_script
 from dsight.consumer.aggregate import Aggregations
 from dsight.consumer.decode import Decoder, Fault
-from dsight.kernel.btf import KernelBtf
-from dsight.kernel.sys import machine
-from dsight.lang import ast, check_act
 from dsight.lang.catalog import Probe
-from dsight.lang.library import Library
-from dsight.lang.preprocess import Macros
-from dsight.providers.registry import Registry
+from dsight.lang.macros import Macros
+from dsight.machine import Machine
 from dsight.record import FAULTS
 from dsight.session import Session
 from dsight.source import Source
@@ -25,69 +19,11 @@ from dsight.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Self
 
-    from dsight.consumer.symbolise import Texts
-    from dsight.kernel.code import Code
-
-
-class Machine:
-    """This kernel's types and probes; share one between scripts."""
-
-    def __init__(self) -> None:
-        self.registry = Registry(KernelBtf.open(), machine())
-        self._code: Code | None = None
-
-    def close(self) -> None:
-        """Let go of files and memory; twice is once."""
-        if self._code is not None:
-            self._code.close()
-        self.registry.close()
-
-    def listen(self, session: Session) -> None:
-        """Have the session take note of the processes that may leave user addresses."""
-        if self._code is not None and session.reads_users:
-            for fd in self._code.watch():
-                session.watch(fd, self._code.hear)
-
-    def texts(self, compiled: Compiled, options: dict[str, str]) -> Texts | None:
-        """How a script's stacks and symbols are shown; None: it has none."""
-        fields = [f for layout in compiled.layouts for f in layout.fields] + [f for a in compiled.aggs for f in a.keys]
-        formats = [a.text for layout in compiled.layouts for a in layout.actions if a.kind == "printa"]
-        if not any(f.is_code for f in fields) and not any(formats):  # %a shows keys that are numbers
-            return None
-        from dsight.consumer.symbolise import Texts
-        from dsight.kernel.code import Code
-
-        if self._code is None:
-            self._code = Code(self.registry.kernel_symbols())
-        return Texts(self._code, opts.count("stackindent", options.get("stackindent", "14")))
-
-    def compile(
-        self,
-        sources: Iterable[Source],
-        macros: Macros,
-        options: dict[str, str] | None = None,
-        libraries: dict[str, str] | None = None,
-    ) -> tuple[Compiled, dict[str, str]]:
-        """Sources to specs, as one script; with the options in force, #pragma D option included.
-        `libraries`: D library files besides the shipped ones, path to text.
-
-        Raises CompileError, UsageError.
-        """
-        given = dict(options or {})
-        library = Library(self.registry, libraries) if libraries else None
-        items: list[object] = []
-        for source in sources:
-            items += parse_script(source, self.registry, macros, library).items
-        script = check_script(ast.Program(tuple(items)), self.registry, given, library)  # type: ignore[arg-type]
-        in_force = dict(script.options) | given
-        opts.check_pragmas(script.options)
-        opts.check_setopts(script)
-        check_act.permit(script.clauses, opts.is_set(in_force, "destructive"))
-        return compile_script(script, self.registry, opts.lowering(in_force)), in_force
+    from dsight.compile import Compiled
 
 
 class TraceRecord(Value):
@@ -107,12 +43,13 @@ class Trace:
 
     Iteration ends with exit(), `stop()`, or after `timeout` seconds.  `lost` counts
     records (and aggregation or variable updates) that were dropped; `faults` lists what
-    clauses were aborted by, as text, the newest thousand.
+    clauses were aborted by, as text, the newest thousand.  `script` is D text, or what
+    Machine.compile made of it.
     """
 
     def __init__(
         self,
-        script: str,
+        script: str | Compiled,
         *,
         args: tuple[str, ...] = (),
         target: int | None = None,
@@ -123,25 +60,27 @@ class Trace:
     ) -> None:
         here = on or Machine()
         self._own = None if on else here
-        macros = Macros.of_process(args, name, target)
-        self.compiled, in_force = here.compile([Source(name, script)], macros, options)
-        texts = here.texts(self.compiled, in_force)
+        self._loaded: Callable[[], None] | None = None
+        if isinstance(script, str):
+            macros = Macros.of_process(args, name, target)
+            self.image, self._loaded = here.image([Source(name, script)], macros, options)
+        else:
+            self.image = script.image(options=options)
+        texts = here.texts(self.image)
         self.lost = 0
         self.faults: list[str] = []
         self.timeout = timeout
-        self._decoder = Decoder(self.compiled.layouts, texts)
+        self._decoder = Decoder(self.image.layouts, texts)
         self._pending: list[TraceRecord] = []
-        self.session = Session(self.compiled, here.registry, self)
+        self.session = Session(self.image, here.registry, self)
         here.listen(self.session)
-        self._aggregations = Aggregations(
-            self.compiled.aggs, self.session.aggregation_entries, self.session.erase, texts
-        )
+        self._aggregations = Aggregations(self.image.aggs, self.session.aggregation_entries, self.session.erase, texts)
 
     # -- Sink
 
     def records(self, view: memoryview) -> int:
         found, taken = self._decoder.records(view)
-        probes = self.compiled.probes
+        probes = self.image.probes
         for r in found:
             if isinstance(r, Fault):
                 self.faults.append(f"{FAULTS.get(r.fault, r.fault)} ({r.address:#x}) in clause {r.clause}")
@@ -157,6 +96,8 @@ class Trace:
 
     def __enter__(self) -> Self:
         self.session.start()
+        if self._loaded is not None:
+            self._loaded()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -182,7 +123,7 @@ class Trace:
 
     def aggregation(self, name: str = "") -> dict[tuple[int | str | bytes | tuple[str, ...], ...], object]:
         """An aggregation's keys and values now.  Raises KeyError for an unknown name."""
-        ids = {layout.name: layout.id for layout in self.compiled.aggs}
+        ids = {layout.name: layout.id for layout in self.image.aggs}
         self._aggregations.release()
         return dict(self._aggregations.values(ids[name]))
 

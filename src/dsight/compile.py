@@ -24,9 +24,11 @@ from dsight.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dsight.btf.types import Type
     from dsight.lang.library import Library
-    from dsight.lang.preprocess import Macros
+    from dsight.lang.macros import Macros
     from dsight.providers.registry import Registry
 
 # What loads a program of each means.
@@ -85,10 +87,20 @@ class Compiled(Value):
     probes: dict[int, Probe]
     looks_up_names: bool
 
-    def image(self) -> image.Image:
-        """What a session and the consumer need of it."""
-        programs = tuple(program.loadable() for program in self.programs)
-        return image.Image(programs, self.maps, self.layouts, self.aggs, self.probes, self.looks_up_names)
+    def image(self, sources: Sequence[Source] = (), options: dict[str, str] | None = None) -> image.Image:
+        """What a session and the consumer need of it, made of `sources` with `options` in force."""
+        # Each clause's probes count, also where another clause has them too: countdown.d of the
+        # Dynamic Tracing Guide, with two clauses on one tick, "matched 3 probes".
+        return image.Image(
+            tuple(program.loadable() for program in self.programs),
+            self.maps,
+            self.layouts,
+            self.aggs,
+            self.probes,
+            self.looks_up_names,
+            options or {},
+            tuple(sum(len(c.probes) for c in self.script.clauses if c.span.source is source) for source in sources),
+        )
 
 
 def parse_script(source: Source, registry: Registry, macros: Macros, library: Library | None = None) -> ast.Program:
@@ -171,16 +183,17 @@ def _unit(number: int, plan: AttachPlan, clauses: tuple[typed.Clause, ...], regi
         _KINDS[plan.means],
         entry,
         clauses,
-        guard=_guard(plan, registry) if plan.guard else None,
+        guard=_expression(plan, plan.guard, registry) if plan.guard else None,
         attach=plan.target if plan.means == "tp_btf" else "",
         always=plan.means == "run",
         names=names,
         maps=maps,
+        derived=tuple(filter(None, (_expression(plan, text, registry) for text in plan.derived))),
     )
 
 
 class _GuardCatalog:
-    """The machine as a guard sees it: one probe, whose args[] are the raw ones."""
+    """The machine as a provider's expressions see it: one probe, whose args[] are the raw ones."""
 
     def __init__(self, plan: AttachPlan, registry: Registry) -> None:
         self._plan = plan
@@ -201,10 +214,13 @@ class _GuardCatalog:
     def symbol(self, module: str, name: str) -> tuple[int, Type | None] | None:
         return self._registry.symbol(module, name)
 
+    def symbols_hint(self, name: str) -> str:
+        return self._registry.symbols_hint(name)
 
-def _guard(plan: AttachPlan, registry: Registry) -> typed.TExpr | None:
-    """A provider's condition, compiled like a predicate."""
-    source = Source(f"<guard of {plan.probes[0]}>", f"BEGIN /{plan.guard}/ {{}}")
+
+def _expression(plan: AttachPlan, text: str, registry: Registry) -> typed.TExpr | None:
+    """A provider's condition or argument, compiled like a predicate."""
+    source = Source(f"<guard of {plan.probes[0]}>", f"BEGIN /{text}/ {{}}")
     catalog = _GuardCatalog(plan, registry)
     script = check(parse(source, None, lambda name: is_type_name(name, catalog)), catalog)
     return script.clauses[0].predicate

@@ -2,6 +2,7 @@
 
 Error                     anything the user is told; exit status 1
 |-- UsageError            the command line is wrong; exit status 2
+|   `-- OptionError       one option of -x is: its own message says enough
 |-- CompileError          the script is wrong: one or more Diagnostics, each with a D_ tag
 |-- KernelError           the kernel refused something; says what, the errno, what to do
 |   |-- PrivilegeError    not root / no CAP_BPF
@@ -28,6 +29,10 @@ class Error(Exception):
 
 class UsageError(Error):
     """The command line is wrong."""
+
+
+class OptionError(UsageError):
+    """An option that there is not, or a value it cannot have."""
 
 
 class CompileError(Error):

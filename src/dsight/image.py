@@ -52,6 +52,8 @@ class Image(Value):
     aggs: tuple[AggLayout, ...]
     probes: dict[int, Probe]
     looks_up_names: bool
+    options: dict[str, str] = {}  # in force, the script's own included
+    matched: tuple[int, ...] = ()  # by source: how many probes its descriptions matched
 
 
 _CLASSES: dict[str, type[Value]] = {

@@ -6,16 +6,16 @@ it, lets it be, or refuses it.  Sizes in bytes, rates in nanoseconds.
 
 from __future__ import annotations
 
-from dsight.errors import UsageError, fail
-from dsight.ir.storage import Options
-from dsight.lang.types import MOST_FRAMES
+from dsight.errors import OptionError, UsageError, fail
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dsight.consumer.display import Display
+    from dsight.ir.storage import Options
     from dsight.lang import typed
+    from dsight.source import Span
 
 # Options that do something: name -> kind.
 KINDS = {
@@ -96,10 +96,10 @@ def check(name: str, value: str) -> None:
     if name in WITHOUT_EFFECT:
         return
     if name in REFUSED:
-        raise UsageError(f"failed to set -x {name}: {REFUSED[name]}")
+        raise OptionError(f"failed to set -x {name}: {REFUSED[name]}")
     kind = KINDS.get(name) or DYNAMIC.get(name)
     if kind is None:
-        raise UsageError(f"failed to set -x {name}: there is no such option", _near(name))
+        raise OptionError(f"failed to set -x {name}: there is no such option", _near(name))
     if kind == "size":
         size(name, value)
     elif kind == "flag":
@@ -109,14 +109,14 @@ def check(name: str, value: str) -> None:
     elif kind == "rate":
         rate(name, value)
     elif kind != "text" and value not in kind.split():
-        raise UsageError(f"failed to set -x {name}: '{value}' is not one of {', '.join(kind.split())}")
+        raise OptionError(f"failed to set -x {name}: '{value}' is not one of {', '.join(kind.split())}")
 
 
 def _near(name: str) -> str | None:
     from difflib import get_close_matches
 
     near = get_close_matches(name, [*KINDS, *DYNAMIC, *WITHOUT_EFFECT], 1)
-    return f"did you mean {near[0]}?" if near else None
+    return f"did you mean {near[0]}?" if near else f"the options are {', '.join(sorted({*KINDS, *DYNAMIC}))}"
 
 
 def flag(name: str, value: str) -> bool:
@@ -124,14 +124,14 @@ def flag(name: str, value: str) -> bool:
     low = value.lower()
     if low in _YES or low in _NO:
         return low in _YES
-    raise UsageError(f"failed to set -x {name}: '{value}' is neither yes nor no")
+    raise OptionError(f"failed to set -x {name}: '{value}' is neither yes nor no")
 
 
 def size(name: str, value: str) -> int:
     """A size with an optional k, m, g or t."""
     digits, suffix = (value[:-1], value[-1:].lower()) if value[-1:].lower() in _SUFFIXES else (value, "")
     if not digits.isdigit() or not digits.isascii():
-        raise UsageError(f"failed to set -x {name}: '{value}' is not a size", "a number with k, m, g or t: 4m")
+        raise OptionError(f"failed to set -x {name}: '{value}' is not a size", "a number with k, m, g or t: 4m")
     return int(digits) << _SUFFIXES.get(suffix, 0)
 
 
@@ -147,7 +147,7 @@ def count(name: str, value: str) -> int:
     """A plain number in its range.  More frames than there can be are as many as there can be."""
     least, most = _COUNTS.get(name, (1, 1 << 16))
     if not value.isdigit() or not value.isascii() or not least <= int(value) <= most:
-        raise UsageError(f"failed to set -x {name}: '{value}' is not a number from {least} to {most}")
+        raise OptionError(f"failed to set -x {name}: '{value}' is not a number from {least} to {most}")
     return int(value)
 
 
@@ -156,11 +156,11 @@ def rate(name: str, value: str) -> int:
     digits = value.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
     suffix = value[len(digits) :].lower()
     if not digits.isdigit() or not digits.isascii() or len(digits) > 18 or not int(digits):
-        raise UsageError(f"failed to set -x {name}: '{value}' is not a rate", "a number with ns ... day or hz: 10hz")
+        raise OptionError(f"failed to set -x {name}: '{value}' is not a rate", "a number with ns ... day or hz: 10hz")
     if suffix in ("", "hz"):
         return max(1, 10**9 // int(digits))
     if suffix not in _TIMES:
-        raise UsageError(f"failed to set -x {name}: '{suffix}' is not a unit of time", "ns us ms s m h d, or hz")
+        raise OptionError(f"failed to set -x {name}: '{suffix}' is not a unit of time", "ns us ms s m h d, or hz")
     return int(digits) * _TIMES[suffix]
 
 
@@ -179,6 +179,9 @@ def size_text(n: int) -> str:
 
 def lowering(options: Mapping[str, str]) -> Options:
     """The numbers lowering needs.  Raises UsageError for one out of range."""
+    from dsight.ir.storage import Options
+    from dsight.lang.types import MOST_FRAMES
+
     out = Options()
     for name, least, most in (
         ("strsize", 8, 1 << 16),
@@ -193,7 +196,7 @@ def lowering(options: Mapping[str, str]) -> Options:
         if name in options:
             value = size(name, options[name])
             if not least <= value <= most:
-                raise UsageError(f"failed to set -x {name}: {value} is outside {least} to {most}")
+                raise OptionError(f"failed to set -x {name}: {value} is outside {least} to {most}")
             if name == "bufsize":  # a ring buffer's size is a power of two of pages
                 value = 1 << (value - 1).bit_length()
             setattr(out, name, value)
@@ -213,7 +216,7 @@ def check_dynamic(name: str, value: str) -> None:
     """Whether an option may change so while tracing.  Raises UsageError."""
     check(name, value)
     if name in KINDS:
-        raise UsageError(f"failed to set {name}: it cannot change while tracing")
+        raise OptionError(f"failed to set {name}: it cannot change while tracing")
 
 
 def set_display(display: Display, name: str, value: str) -> None:
@@ -258,10 +261,10 @@ def check_setopts(script: typed.Script) -> None:
         walk(clause.body)
 
 
-def check_pragmas(options: tuple[tuple[str, str], ...]) -> None:
+def check_pragmas(options: tuple[tuple[str, str, Span], ...]) -> None:
     """The options of #pragma D option.  Raises CompileError."""
-    for name, value in options:
+    for name, value, span in options:
         try:
             check(name, value)
         except UsageError as e:
-            raise fail("D_PRAGMA_OPTSET", e.message.replace("-x ", ""), None, e.hint) from None
+            raise fail("D_PRAGMA_OPTSET", e.message.replace("-x ", ""), span, e.hint) from None

@@ -233,8 +233,8 @@ class Session:
     # -- the kernel
 
     def _load(self) -> None:
-        for spec in self._image.maps:
-            self._maps[spec.name] = self._ring_buffer(spec) if spec.kind == "ringbuf" else maps.create(spec)
+        for m in self._image.maps:
+            self._maps[m.name] = self._ring_buffer(m) if m.kind == "ringbuf" else maps.create(m)
         self._globals = self._maps["globals"].memory()
         self._set_state(INACTIVE)
         self._set_clock()

@@ -15,11 +15,11 @@ from random import Random
 
 import pytest
 
-from dsight.api import Machine
 from dsight.errors import CompileError
 from dsight.kernel import maps, programs
 from dsight.kernel import sys as ksys
-from dsight.lang.preprocess import Macros
+from dsight.lang.macros import Macros
+from dsight.machine import Machine
 from dsight.source import Source
 from dsight.testing.differential import compare
 

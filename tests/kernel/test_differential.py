@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dsight.api import Machine
+from dsight.machine import Machine
 from dsight.testing.differential import compare
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

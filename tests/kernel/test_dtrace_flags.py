@@ -126,8 +126,8 @@ def test_listing_by_description_and_by_id() -> None:
 
 def test_v_says_what_each_program_stands_on() -> None:
     done = run("-v", "-n", "BEGIN { exit(0); }", "-n", "syscall::getpgid:entry { trace(1); }")
-    assert "by tracepoint syscalls/sys_enter_getpgid" in done.stderr
-    assert "by run BEGIN" in done.stderr
+    assert "fired by the kernel's tracepoint syscalls/sys_enter_getpgid" in done.stderr
+    assert "dtrace:::BEGIN: fired by dtrace itself; eBPF program" in done.stderr
 
 
 def test_a_script_without_clauses_is_refused_unless_it_may_be() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from dsight.api import Machine
 from dsight.errors import CompileError
 from dsight.lang import builtins
-from dsight.lang.preprocess import Macros
+from dsight.lang.macros import Macros
+from dsight.machine import Machine
 from dsight.source import Source
 
 pytestmark = pytest.mark.kernel
@@ -79,7 +79,7 @@ def refusal(machine: Machine, name: str, script: str) -> tuple[str, str]:
     try:
         machine.compile([Source(name, script)], Macros.of_process((), "script", 1), {"destructive": ""})
     except CompileError as e:
-        if re.search(r"not supported yet|no probe matches", e.message):
+        if re.search(r"not supported yet|does not match any probes", e.message):
             return e.message, ""
         if e.tag != "D_UNKNOWN":
             raise

@@ -14,6 +14,7 @@ from dsight.btf.index import build
 from dsight.btf.types import Enum, Int, Pointer, Struct, Type
 from dsight.errors import FeatureError
 from dsight.kernel import btf as kbtf
+from dsight.kernel import cache as kcache
 from dsight.kernel import programs
 from dsight.kernel.btf import FileBytes, KernelBtf
 
@@ -121,7 +122,7 @@ def test_without_mmap_it_reads_the_file(cache: str, monkeypatch: pytest.MonkeyPa
 def test_the_cache_is_ours_alone(cache: str) -> None:
     file = index_file(cache)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600 and stat.S_IMODE(Path(cache).stat().st_mode) == 0o700
-    assert kbtf.build_id().hex() in file.name and len(kbtf.build_id()) >= 16
+    assert kcache.build_id().hex() in file.name and len(kcache.build_id()) >= 16
 
 
 def was_built(folder: str, monkeypatch: pytest.MonkeyPatch) -> bool:
@@ -173,7 +174,7 @@ def test_a_bad_file_is_made_anew(how: str, cache: str, tmp_path: Path, monkeypat
 def test_an_unwritable_cache_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     assert was_built(str(tmp_path / "file" / "dsight"), monkeypatch)
-    monkeypatch.setattr(kbtf, "cache_folder", lambda: None)
+    monkeypatch.setattr(kcache, "folder", lambda: None)
     assert was_built("", monkeypatch)
 
 
@@ -203,20 +204,20 @@ def test_cache_folder_is_never_another_users(tmp_path: Path, monkeypatch: pytest
     os.chown(theirs, 65534, 65534)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(ours))
-    assert kbtf.cache_folder() == f"{ours}/.cache/dsight"
+    assert kcache.folder() == f"{ours}/.cache/dsight"
     monkeypatch.setenv("HOME", str(theirs))  # sudo -E
-    assert kbtf.cache_folder() == f"{kbtf._home()}/.cache/dsight"
+    assert kcache.folder() == f"{kcache._home()}/.cache/dsight"
     monkeypatch.setenv("XDG_CACHE_HOME", str(ours))
-    assert kbtf.cache_folder() == f"{ours}/dsight"
+    assert kcache.folder() == f"{ours}/dsight"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # the XDG specification has it ignored
-    assert kbtf.cache_folder() == f"{kbtf._home()}/.cache/dsight"
+    assert kcache.folder() == f"{kcache._home()}/.cache/dsight"
 
 
 def test_a_kernel_without_build_id_is_not_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notes = tmp_path / "notes"
     notes.write_bytes(struct.pack("=III", 4, 4, 1) + b"GNU\0abcd" + b"\xff" * 7)
-    monkeypatch.setattr(kbtf, "_NOTES", str(notes))
-    assert kbtf.build_id() == b""
+    monkeypatch.setattr(kcache, "_NOTES", str(notes))
+    assert kcache.build_id() == b""
     assert was_built(str(tmp_path / "dsight"), monkeypatch)
     assert not (tmp_path / "dsight").exists()
 

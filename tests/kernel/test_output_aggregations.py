@@ -6,7 +6,7 @@ from math import isqrt
 
 import pytest
 
-from dsight.api import Machine
+from dsight.machine import Machine
 from dsight.record import bounds
 from dsight.testing.differential import compare
 

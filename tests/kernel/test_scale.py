@@ -13,8 +13,9 @@ from collections.abc import Iterator
 import pytest
 from dtrace_run import DTRACE
 
-from dsight.api import Machine, Trace
+from dsight.api import Trace
 from dsight.ir import lower
+from dsight.machine import Machine
 from dsight.testing.differential import compare
 
 pytestmark = pytest.mark.kernel
@@ -55,7 +56,7 @@ def test_a_unit_in_parts_does_what_it_does_in_one(script: str, monkeypatch: pyte
     whole = compare(script, on=here)
     monkeypatch.setattr(lower, "PART", 1)
     trace = Trace(script, on=here)
-    assert any(program.parts for program in trace.compiled.programs)
+    assert any(program.parts for program in trace.image.programs)
     trace.session.close()
     assert compare(script, on=here) == whole
 
@@ -78,7 +79,7 @@ def test_300_clauses_on_one_probe(here: Machine) -> None:
     assert [r.clause for r in records] == list(range(301))
     assert [r.values[0] for r in records[:-1]] == [2 * n for n in range(300)]
     assert records[-1].values == (2 * sum(range(300)),)
-    assert len(trace.compiled.programs[0].parts) >= 1
+    assert len(trace.image.programs[0].parts) >= 1
 
 
 def test_programs_grow_linearly_with_clauses(here: Machine) -> None:
@@ -88,7 +89,7 @@ def test_programs_grow_linearly_with_clauses(here: Machine) -> None:
         trace = Trace(clauses(count), on=here)
         with trace:
             pass
-        return sum(len(spec.insns) for program in trace.compiled.programs for spec in program.specs)
+        return sum(len(spec.insns) for program in trace.image.programs for spec in (program.spec, *program.parts))
 
     assert size(480) < 8 * size(60) * 1.25
 
@@ -98,9 +99,9 @@ def test_programs_grow_linearly_with_clauses(here: Machine) -> None:
 
 def test_every_system_call_is_one_program_a_side(here: Machine) -> None:
     trace = Trace("syscall::: { @[probefunc, probename] = count(); }", on=here)
-    probes = len(trace.compiled.probes)
+    probes = len(trace.image.probes)
     assert probes > 600
-    assert len(trace.compiled.programs) == 2
+    assert len(trace.image.programs) == 2
     with trace:
         os.getpgid(0)
         trace.stop()
@@ -117,7 +118,7 @@ def test_the_raw_tracepoints_of_a_few_subsystems(here: Machine) -> None:
         trace.stop()
         found = trace.aggregation()
     assert found[("sched_switch",)] > 0
-    assert len(trace.compiled.programs) > 30
+    assert len(trace.image.programs) > 30
 
 
 # ---- many keys

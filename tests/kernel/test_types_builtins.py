@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from dsight.api import Machine, Trace
+from dsight.api import Trace
+from dsight.machine import Machine
 
 pytestmark = pytest.mark.kernel
 

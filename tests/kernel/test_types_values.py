@@ -10,7 +10,8 @@ import random
 
 import pytest
 
-from dsight.api import Machine, Trace
+from dsight.api import Trace
+from dsight.machine import Machine
 from dsight.testing.differential import compare
 
 pytestmark = pytest.mark.kernel

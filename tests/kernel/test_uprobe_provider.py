@@ -92,7 +92,7 @@ def test_a_further_copy_of_a_file_counts_as_the_first(program, tmp_path):
         elf, found = read_functions(str(copy), "minus")
         offset = elf.offset(found["minus"][0])
         assert offset is not None
-        probe = next(p for p in t.compiled.probes.values() if p.function == "minus")
+        probe = next(p for p in t.image.probes.values() if p.function == "minus")
         t.session.attach_also([(probe, Place(str(copy), offset))])
         subprocess.run([copy], check=True)
         assert [(r.probe.module, r.values) for r in t.stop()] == [(program, ("minus",))]
@@ -150,8 +150,8 @@ def test_listing(program):
 
 
 def test_a_file_that_goes_before_it_is_attached(program, tmp_path):
-    from dsight.api import Machine
     from dsight.errors import KernelError
+    from dsight.machine import Machine
 
     copy = tmp_path / "gone"
     copy.write_bytes(Path(program).read_bytes())

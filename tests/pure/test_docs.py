@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from dsight.errors import CompileError
+from dsight.lang.macros import Macros
 from dsight.lang.parser import parse
-from dsight.lang.preprocess import Macros
 from dsight.source import Source
 
 REPO = Path(__file__).resolve().parents[2]

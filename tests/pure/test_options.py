@@ -7,7 +7,8 @@ import pytest
 
 from dsight import options
 from dsight.consumer.display import Display
-from dsight.errors import CompileError, UsageError
+from dsight.errors import CompileError, OptionError, UsageError
+from dsight.source import Source, Span
 
 # dtrace(1), "Options": compile time, run time, dynamic.
 NAMES = """
@@ -72,11 +73,13 @@ def test_sizes_are_spelled_as_they_are_read(n, text):
     ],
 )
 def test_what_cannot_be_set(name, value):
-    with pytest.raises(UsageError):
+    with pytest.raises(OptionError):
         options.check(name, value)
+    span = Span(Source("x.d", "#pragma D option x"), 0, 18)
     with pytest.raises(CompileError) as e:
-        options.check_pragmas(((name, value),))
+        options.check_pragmas(((name, value, span),))
     assert e.value.tag == "D_PRAGMA_OPTSET"
+    assert e.value.diagnostics[0].span == span
 
 
 @pytest.mark.parametrize("yes", ["", "yes", "enable", "enabled", "true", "on", "set", "YES"])

@@ -206,7 +206,16 @@ def _syn_sent(
     local = inet_address(family, local4, local6)[0]
     remote, family_r = inet_address(family, remote4, remote6)
     return SynSent(
-        time, tid, sock, family_r, local, _swap16(local_port), remote, _swap16(remote_port), netns, bool(fastopen)
+        time,
+        tid,
+        sock,
+        family_r,
+        local,
+        port_number(local_port),
+        remote,
+        port_number(remote_port),
+        netns,
+        bool(fastopen),
     )
 
 
@@ -214,7 +223,9 @@ def _state(
     time: int, tid: int, sock: int, old: int, new: int, error: int, soft: int, family: int, local4: int,
     local6: bytes, local_port: int,
 ) -> State:  # fmt: skip
-    return State(time, tid, sock, old, new, error, soft, inet_address(family, local4, local6)[0], _swap16(local_port))
+    return State(
+        time, tid, sock, old, new, error, soft, inet_address(family, local4, local6)[0], port_number(local_port)
+    )
 
 
 # By tag.  Other modules have such a table of their own tags; Watcher puts them together.
@@ -235,7 +246,7 @@ DECODERS: dict[int, Callable[..., Event]] = {
 }
 
 
-def _swap16(port: int) -> int:
+def port_number(port: int) -> int:
     """A port as it lies in memory (big-endian, read as a host integer) to its number."""
     return int.from_bytes(pack("=H", port & 0xFFFF), "big")
 

@@ -52,11 +52,12 @@ SECOND = 1_000_000_000
 LIMIT = 65536  # open attempts (and calls) remembered; beyond it the oldest is given up as pending
 ERESTARTSYS = 512  # include/linux/errno.h: a signal interrupts the call; never seen by the process
 
-_FAMILIES = {2: "inet", 10: "inet6"}
+# include/linux/socket.h, AF_*
+FAMILIES = {1: "unix", 2: "inet", 10: "inet6", 30: "tipc", 31: "bluetooth", 33: "rxrpc", 40: "vsock", 42: "qipcrtr"}
 _PROTOCOLS = {TCP: "tcp", MPTCP: "mptcp"}
 
 # What an errno means as an outcome.  All others: invalid.
-_OUTCOMES = {
+ERRNO_OUTCOMES = {
     errno.ECONNREFUSED: "refused",
     errno.ECONNRESET: "refused",
     errno.ETIMEDOUT: "timed-out",
@@ -113,6 +114,8 @@ class Change(Value):
     outcome: str | None = None
     error: int = 0
     evidence: Evidence = Evidence()
+    datagrams: int | None = None  # UDP: how many were sent
+    listener: int | None = None  # pid of who made the listening socket, where the kernel says so
 
 
 class _Call:
@@ -301,7 +304,7 @@ class Tracker:
     def _taken_back(self, attempt: _Attempt, time: int, error: int) -> Change:
         """The socket left SYN_SENT within the call and without an error: no port, no route, no
         permission; or the caller itself was interrupted and closed it."""
-        outcome = _OUTCOMES.get(error, "invalid") if error else "aborted"
+        outcome = ERRNO_OUTCOMES.get(error, "invalid") if error else "aborted"
         if outcome == "aborted":
             attempt.facts.update(by="caller")
         else:
@@ -319,9 +322,9 @@ class Tracker:
         attempt = self._begin(call, enter.sock, enter.time)
         if peer is not None and peer.address is not None:
             attempt.remote = (peer.address, peer.port)
-            attempt.family = _FAMILIES.get(peer.family, attempt.family)
+            attempt.family = FAMILIES.get(peer.family, attempt.family)
         attempt.facts.update(by="kernel")
-        outcome = _OUTCOMES.get(error, "invalid")
+        outcome = ERRNO_OUTCOMES.get(error, "invalid")
         if error == ERESTARTSYS:
             error = errno.EINTR
         return [attempt.change("attempt", enter.time), attempt.change("outcome", leave.time, outcome, error)]
@@ -332,7 +335,7 @@ class Tracker:
         attempt = _Attempt(sock, start, call.identity())
         if enter is not None:
             attempt.protocol = _PROTOCOLS.get(enter.protocol)
-            attempt.family = _FAMILIES.get(enter.family)
+            attempt.family = FAMILIES.get(enter.family)
             attempt.blocking = None if enter.sock == 0 else not enter.nonblocking
             attempt.netns = enter.netns or None
         return attempt
@@ -358,7 +361,7 @@ class Tracker:
             attempt.via = _via(call.who, syn)
             if enter is None:
                 del self._calls[syn.tid]
-        attempt.family = _FAMILIES.get(syn.family)
+        attempt.family = FAMILIES.get(syn.family)
         attempt.netns = syn.netns
         attempt.local = (syn.local, syn.local_port or None)
         attempt.remote = (syn.remote, syn.remote_port)
@@ -388,7 +391,7 @@ class Tracker:
         attempt.facts.update(by="caller")
         # An ICMP error ends no attempt by itself (RFC 9293, 3.9.2.2): the caller was told and closed.
         icmp = attempt.facts.get("soft_error", 0)
-        return [self._end(attempt, state.time, _OUTCOMES.get(icmp, "aborted"), icmp)]
+        return [self._end(attempt, state.time, ERRNO_OUTCOMES.get(icmp, "aborted"), icmp)]
 
     def _error(self, event: SockError) -> list[Change]:
         attempt = self._open.get(event.sock)
@@ -423,7 +426,7 @@ class Tracker:
 
     def _failed(self, attempt: _Attempt, time: int, error: int) -> Change:
         attempt.facts.update(by="kernel")
-        return self._end(attempt, time, _OUTCOMES.get(error, "invalid"), error)
+        return self._end(attempt, time, ERRNO_OUTCOMES.get(error, "invalid"), error)
 
     def _end(self, attempt: _Attempt, time: int, outcome: str, error: int = 0) -> Change:
         del self._open[attempt.sock]

@@ -66,6 +66,8 @@ def inet_text(raw: bytes) -> str:
 
 # Each event looks here first: process names and addresses repeat.
 STRINGS = Cache(string_text)
+# Width of a traced integer by its size in bytes, after one space.
+INTEGER_WIDTHS = {1: 3, 2: 5, 4: 8, 8: 16}
 ADDRESSES = Cache(inet_text)
 
 

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from dsight.consumer.aggregate import DISTRIBUTIONS, bucket_values, weight
 from dsight.consumer.display import Display
-from dsight.consumer.format import ADDRESSES, STRINGS, compile_format, hexdump, is_text, plain_texts, string_text
+from dsight.consumer.format import (
+    ADDRESSES,
+    INTEGER_WIDTHS,
+    STRINGS,
+    compile_format,
+    hexdump,
+    is_text,
+    plain_texts,
+    string_text,
+)
 from dsight.consumer.histogram import distribution, of_keys, packed
 from dsight.errors import fail
 from dsight.source import printable
@@ -21,9 +30,6 @@ if TYPE_CHECKING:
     from dsight.consumer.aggregate import Key, Number, Snapshot
     from dsight.consumer.symbolise import Texts
     from dsight.record import AggLayout, Field
-
-# Width of a traced integer by its size in bytes, after one space.
-INTEGER_WIDTHS = {1: 3, 2: 5, 4: 8, 8: 16}
 
 
 def key_text(fields: Sequence[Field], key: Key, texts: Texts | None = None) -> str:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import struct
 
-from dsight.consumer import listing
 from dsight.consumer.decode import FAULT_STRUCT, Decoder, fault, string_value, unpacker
 from dsight.consumer.display import Display
 from dsight.consumer.format import (
     ADDRESSES,
+    INTEGER_WIDTHS,
     STRINGS,
     Cache,
     Template,
@@ -159,6 +159,8 @@ class Printer:
     def finish(self) -> None:
         """At the end: list the aggregations that no printa() has printed."""
         if self.aggregations is not None:
+            from dsight.consumer import listing
+
             self.aggregations.release()
             for id, layout in self.aggregations.layouts.items():
                 if id not in self._printed:
@@ -246,6 +248,8 @@ class Printer:
         if source is None:
             raise fail("D_UNKNOWN", f"{action.kind}() without aggregations")
         if action.kind == "printa":
+            from dsight.consumer import listing
+
             self._printed.update(action.aggs)
             layouts: list[AggLayout] = [source.layouts[id] for id in action.aggs]
             snapshots = [source.snapshot(id) for id in action.aggs]
@@ -404,7 +408,7 @@ class _Plan:
             stack = quiet or field.kind in ("kstack", "ustack")
             return Template("%s" if stack else "  %-50s", ((name, (self._printer.texts or plain_texts()).of(field)),))
         if field.kind in ("i", "u"):
-            return Template("%d" if quiet else f" %{listing.INTEGER_WIDTHS[field.size]}d", ((name, None),))
+            return Template("%d" if quiet else f" %{INTEGER_WIDTHS[field.size]}d", ((name, None),))
         if field.kind == "b":
             return Template("%s" if quiet else "  %-33s", ((name, hexdump if rawbytes else raw_text),))
         how = named(field) if field.kind == "n" else ADDRESSES if field.kind == "inet" else STRINGS

@@ -7,8 +7,11 @@ probes told apart by a table (syscall globs).
 from __future__ import annotations
 
 from dsight.ir.maps import MapSpec
-from dsight.lang import typed
 from dsight.value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dsight.lang import typed
 
 
 class Entry(Value):
@@ -49,7 +52,7 @@ class Unit(Value):
 
     `kind`, `attach`: as in ProgramSpec.  `guard`: what must hold before any clause is looked at.
     `always`: runs whatever the session's state is (BEGIN, END).  `names`: (provider, module,
-    function, name) of the one probe, None with a table.
+    function, name) of the one probe, None with a table.  `derived`: raw arguments behind those of the entry.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Unit(Value):
     always: bool = False
     names: tuple[str, str, str, str] | None = None
     maps: tuple[MapSpec, ...] = ()
+    derived: tuple[typed.TExpr, ...] = ()
 
 
 def parts_map(unit: Unit) -> str:

@@ -8,21 +8,19 @@ where it cannot be written, that is done at each start.
 from __future__ import annotations
 
 import os
-import stat
-import struct
 from mmap import MADV_DONTNEED, MAP_PRIVATE, PROT_READ, mmap
 
 from dsight.btf.index import Index, build, open_index
 from dsight.btf.reader import Btf
 from dsight.errors import FeatureError
+from dsight.kernel import cache
+from dsight.kernel.cache import build_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dsight.btf.reader import Bytes
 
 VMLINUX = "/sys/kernel/btf/vmlinux"
-_NOTES = "/sys/kernel/notes"
-_NT_GNU_BUILD_ID = 3
 
 
 class KernelBtf(Btf):
@@ -53,7 +51,7 @@ class KernelBtf(Btf):
         else:
             os.close(fd)
         try:
-            return cls(data, _index(data, cache_dir or cache_folder()))
+            return cls(data, _index(data, cache_dir or cache.folder()))
         except BaseException:
             data.close()
             raise
@@ -93,58 +91,6 @@ class FileBytes:
             self._fd = -1
 
 
-def build_id() -> bytes:
-    """The running kernel's build id; empty where it has none."""
-    try:
-        with open(_NOTES, "rb") as f:
-            notes = f.read()
-    except OSError:
-        return b""
-    at = 0
-    while at + 12 <= len(notes):  # elf(5): name size, descriptor size, type; both padded to 4
-        name_size, desc_size, kind = struct.unpack_from("=III", notes, at)
-        name_at = at + 12
-        desc_at = name_at + (name_size + 3 & ~3)
-        if kind == _NT_GNU_BUILD_ID and notes[name_at : name_at + name_size] == b"GNU\0":
-            return notes[desc_at : desc_at + desc_size][:32]
-        at = desc_at + (desc_size + 3 & ~3)
-    return b""
-
-
-def cache_folder() -> str | None:
-    """The user's own cache folder for dsight; None where there is none.
-
-    Under sudo HOME may be another user's: a folder of theirs is left alone, root has its own.
-    """
-    places = [os.environ.get("XDG_CACHE_HOME", ""), os.environ.get("HOME", "") + "/.cache", _home() + "/.cache"]
-    for place in places:
-        if place != "/.cache" and os.path.isabs(place) and _is_ours(place):
-            return place + "/dsight"
-    return None
-
-
-def _home() -> str:
-    """The user's home folder by the password file."""
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_dir
-    except KeyError:
-        return ""
-
-
-def _is_ours(place: str) -> bool:
-    """Whether a folder, or the nearest above it that exists, is ours."""
-    while True:
-        try:
-            return os.stat(place).st_uid == os.geteuid()
-        except OSError:
-            above = os.path.dirname(place)
-            if above == place:
-                return False
-            place = above
-
-
 def _index(data: Bytes, folder: str | None) -> Index:
     """The kernel's index: from the cache, or built, and then cached."""
     key = build_id()
@@ -153,23 +99,19 @@ def _index(data: Bytes, folder: str | None) -> Index:
     if found is None:
         raw = build(data[0 : len(data)], key)
         if path:
-            _store(path, raw)
+            cache.store(path, raw)
         found = open_index(raw, key, len(data))
         assert found is not None
     return found
 
 
 def _load(path: str, key: bytes, size: int) -> Index | None:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
+    opened = cache.open_own(path)
+    if opened is None:
         return None
+    fd, length = opened
     try:
-        s = os.fstat(fd)
-        # Ours alone: another's file could send us to wrong types.
-        if not stat.S_ISREG(s.st_mode) or s.st_uid != os.geteuid() or s.st_mode & 0o022 or not s.st_size:
-            return None
-        mapped = mmap(fd, s.st_size, MAP_PRIVATE, PROT_READ)
+        mapped = mmap(fd, length, MAP_PRIVATE, PROT_READ)
         found = open_index(mapped, key, size)
         mapped.madvise(MADV_DONTNEED)  # the checksum has touched every page
         return found
@@ -177,29 +119,3 @@ def _load(path: str, key: bytes, size: int) -> Index | None:
         return None
     finally:
         os.close(fd)
-
-
-def _store(path: str, raw: bytes) -> None:
-    """Write the file whole or not at all; no harm where it cannot be written."""
-    import time
-
-    part = f"{path}.{os.getpid()}.{time.monotonic_ns()}"
-    try:
-        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError:
-        return
-    try:
-        try:
-            left = memoryview(raw)
-            while left:
-                left = left[os.write(fd, left) :]
-            os.fsync(fd)  # so that a crash leaves no empty file of that name
-        finally:
-            os.close(fd)
-        os.rename(part, path)
-    except OSError:
-        try:
-            os.unlink(part)
-        except OSError:
-            pass

@@ -60,3 +60,6 @@ class Catalog(Protocol):
 
     def symbol(self, module: str, name: str) -> tuple[int, Type | None] | None:
         """Address and type (None if unknown) of a kernel symbol."""
+
+    def symbols_hint(self, name: str) -> str:
+        """Where to look for a symbol that is not there."""

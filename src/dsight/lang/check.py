@@ -46,7 +46,7 @@ def check(
     cx = Scope(catalog, library or Library(catalog), check_expr.RULES)
     cx.program = program
     clauses: list[TypedClause] = []
-    pragmas: list[tuple[str, str]] = []
+    pragmas: list[tuple[str, str, Span]] = []
     errors: list[Diagnostic] = []
     for item in program.items:
         try:
@@ -127,7 +127,7 @@ def _probes(catalog: Catalog, descs: tuple[ast.ProbeDesc, ...], unmatched_ok: bo
 
 
 def _unmatched(catalog: Catalog, desc: ast.ProbeDesc) -> CompileError:
-    message = f"no probe matches {desc}"
+    message = f"probe description {desc} does not match any probes"
     hint = None if desc.id >= 0 else _near(catalog, desc)
     return fail("D_PDESC_ZERO", message, desc.span, hint or "dtrace -l lists the probes there are; -Z allows none")
 
@@ -135,6 +135,11 @@ def _unmatched(catalog: Catalog, desc: ast.ProbeDesc) -> CompileError:
 def _near(catalog: Catalog, desc: ast.ProbeDesc) -> str | None:
     """What may have been meant: the field that is wrong, with near names."""
     fields = ("provider", "module", "function", "name")
+    if desc.provider:
+        everything = catalog.probes(desc.replace(provider="", module="", function="", name=""))
+        providers = sorted({p.provider for p in everything})
+        if not any(c in desc.provider for c in "*?[") and desc.provider not in providers:
+            return suggest(desc.provider, providers) or _no_provider(desc.provider, ", ".join(providers[:20]))
     for field in reversed(fields):  # the name first: the commonest slip
         given = getattr(desc, field)
         if not given:
@@ -148,16 +153,21 @@ def _near(catalog: Catalog, desc: ast.ProbeDesc) -> str | None:
             if len(names) <= 8:
                 return f"the {field} can be {', '.join(n or '(empty)' for n in names)}"
             return f"no {field} is called {given}: see dtrace -l -P {there[0].provider}"
-    if not desc.provider:
-        everything = catalog.probes(desc.replace(module="", function="", name=""))
-        return suggest(desc.name, {p.name for p in everything}) if desc.name else None
-    everything = catalog.probes(desc.replace(provider="", module="", function="", name=""))
-    providers = sorted({p.provider for p in everything})
-    return suggest(desc.provider, providers) or (
-        None
-        if desc.provider in providers
-        else f"there is no provider {desc.provider}; there are {', '.join(providers[:20])}"
-    )
+    if not desc.name:
+        return None
+    return suggest(desc.name, {p.name for p in catalog.probes(desc.replace(module="", function="", name=""))})
+
+
+def _no_provider(name: str, there: str) -> str:
+    family = name.rstrip("0123456789")
+    if name in _KNOWN or (family == "pid" and family != name):
+        return f"the {family} provider is not supported yet; there are {there}"
+    usdt = " (probes in programs, USDT, are not supported yet)" if family != name else ""
+    return f"there is no provider {name}; there are {there}{usdt}"
+
+
+# D's providers: a description of one that is not there is no slip of the pen.
+_KNOWN = frozenset("cpc fbt io ip lockstat mib plockstat proc sched sctp sdt sysinfo tcp udp udplite vminfo".split())
 
 
 # ---- declarations of variables and types
@@ -255,7 +265,7 @@ def _depends_on(cx: Scope, kind: str, name: str, span: Span) -> None:
     raise fail("D_PRAGMA_DEPEND", f"the script depends on the {kind} {name}, which is not there", span, hint)
 
 
-def _pragma(cx: Scope, item: ast.Pragma, options: list[tuple[str, str]]) -> None:
+def _pragma(cx: Scope, item: ast.Pragma, options: list[tuple[str, str, Span]]) -> None:
     """#pragma D option name[=value]; error; depends_on.  Stability pragmas are accepted and change nothing."""
     words = item.words
     if item.name == "option":
@@ -265,7 +275,7 @@ def _pragma(cx: Scope, item: ast.Pragma, options: list[tuple[str, str]]) -> None
         name, value = name.strip(), value.strip()
         if " " in name or (not equals and len(words) > 1) or not name:
             raise fail("D_PRAGMA_MALFORM", "#pragma D option takes one name=value", item.span)
-        options.append((name, value))
+        options.append((name, value, item.span))
     elif item.name == "error":
         raise fail("D_PRAGERR", " ".join(words) or "#pragma D error", item.span)
     elif item.name == "depends_on":

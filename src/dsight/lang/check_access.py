@@ -53,6 +53,8 @@ from dsight.lang.types import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dsight.lang.catalog import ArgType, Probe
     from dsight.lang.scope import Clause
     from dsight.source import Span
@@ -247,7 +249,7 @@ def symbol(cx: Scope, e: ast.Expr) -> TExpr:
     if found is None:
         where = f" in module {e.module}" if e.module else ""
         raise fail(
-            "D_IDENT_UNDEF", f"the kernel has no symbol {e.name}{where}", e.span, "grep for it in /proc/kallsyms"
+            "D_IDENT_UNDEF", f"the kernel lists no symbol {e.name}{where}", e.span, cx.catalog.symbols_hint(e.name)
         )
     address, t = found
     if t is None:
@@ -595,12 +597,17 @@ def _assoc(cx: Scope, var: Variable, e: ast.Index) -> TExpr:
     if len(var.keys) != len(e.keys):
         raise fail(
             "D_PROTO_LEN", f'"{var.name}" takes {len(var.keys)} keys, {len(e.keys)} are given', e.span,
-            f"its keys are [{', '.join(str(t) for t in var.keys)}]",
+            f"its keys are [{_listed(var.keys)}]",
         )  # fmt: skip
+    values = [key_value(cx, given) for given in e.keys]
     keys = []
-    for n, (want, given) in enumerate(zip(var.keys, e.keys)):
-        key = key_value(cx, given)
-        keys.append(key_as(key, want, given.span, f'key {n + 1} of "{var.name}"'))
+    for want, key, given in zip(var.keys, values, e.keys):
+        if not _fits(key, want):
+            raise fail(
+                "D_PROTO_ARG", f'the keys of "{var.name}" are [{_listed(var.keys)}], '
+                f"here they are [{_listed([k.type for k in values])}]", given.span,
+            )  # fmt: skip
+        keys.append(to_string(key) if is_string(want) else convert(key, want))
     return shown(cx, Assoc(var.type, e.span, var, tuple(keys)))
 
 
@@ -615,13 +622,12 @@ def key_value(cx: Scope, e: ast.Expr) -> TExpr:
     return key
 
 
-def key_as(key: TExpr, want: Type, span: Span, what: str) -> TExpr:
-    """A key converted to the type the first use (or the declaration) fixed."""
-    u, v = unqualified(want), unqualified(key.type)
-    if is_string(u):
-        if not is_stringlike(v):
-            raise fail("D_PROTO_ARG", f'{what} is a "{want}", this is "{key.type}"', span)
-        return to_string(key)
-    if is_string(v) or (not is_pointer(v) and not is_int(v)):
-        raise fail("D_PROTO_ARG", f'{what} is a "{want}", this is "{key.type}"', span)
-    return convert(key, want)
+def _fits(key: TExpr, want: Type) -> bool:
+    """Whether a key can be of the type that the first use (or the declaration) fixed."""
+    u = unqualified(key.type)
+    return is_stringlike(u) if is_string(want) else is_int(u) or (is_pointer(u) and not is_string(u))
+
+
+def _listed(types: Iterable[Type]) -> str:
+    """Types of keys, as a script would declare them: an integer's first use makes it 64 bits wide."""
+    return ", ".join(["int64_t" if t is LONG else str(t) for t in types])

@@ -212,7 +212,8 @@ def destructive_in(stmt: TStmt) -> str:
 
 
 def permit(clauses: tuple[Clause, ...], allowed: bool) -> None:
-    """Raise CompileError for the first destructive action of a script that is not allowed any."""
+    """Raise CompileError for the first destructive action of a script that is not allowed any.  It has no
+    tag: the script is right, and runs with -w."""
     if allowed:
         return
     for clause in clauses:
@@ -220,6 +221,6 @@ def permit(clauses: tuple[Clause, ...], allowed: bool) -> None:
             name = destructive_in(stmt)
             if name:
                 raise fail(
-                    "D_UNKNOWN", f"destructive actions are not allowed: {name}()", stmt.span,
+                    "", f"destructive actions not allowed: {name}()", stmt.span,
                     "allow them with -w, or with #pragma D option destructive",
                 )  # fmt: skip

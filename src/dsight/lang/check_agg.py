@@ -131,7 +131,7 @@ def _arguments(cx: Scope, call: ast.Call) -> tuple[TExpr | None, TExpr | None, t
     least, most, spelled = {
         "quantize": (1, 2, "value[, increment]"),
         "lquantize": (3, 5, "value, base, limit[, step[, increment]]"),
-        "llquantize": (5, 6, "value, factor, low, high, steps[, increment]"),
+        "llquantize": (4, 6, "value, factor, low, high[, steps[, increment]]"),
     }.get(func, (1, 1, "value"))
     if not least <= len(args) <= most:
         tag = "D_QUANT_PROTO" if func == "quantize" else "D_PROTO_LEN"
@@ -211,7 +211,7 @@ def _llquantize(cx: Scope, call: ast.Call) -> tuple[int, int, int, int]:
         raise fail("D_LLQUANT_HMAGVAL", f"the high magnitude {high} is not in {low}..{_MAX_STEPS}", args[3].span)
     if high > 63 or factor ** (high + 1) > 1 << 63:
         raise fail("D_LLQUANT_HMAGVAL", f"{factor} to the power {high + 1} does not fit into 64 bits", args[3].span)
-    steps = _constant(cx, call, 4, "D_LLQUANT_STEPTYPE", "number of steps")
+    steps = _constant(cx, call, 4, "D_LLQUANT_STEPTYPE", "number of steps") if len(args) > 4 else 1
     if not 1 <= steps <= _MAX_STEPS:
         raise fail("D_LLQUANT_STEPVAL", f"the number of steps {steps} is not in 1..{_MAX_STEPS}", args[4].span)
     if factor % steps if steps < factor else steps % factor:
@@ -297,7 +297,7 @@ def _alike(a: Type, b: Type) -> bool:
 
 
 def printa(cx: Scope, call: ast.Call) -> TStmt:
-    """printa(@a), printa("format", @a, ...)"""
+    """printa(@a, ...), printa("format", @a, ...)"""
     args = call.args
     if not args:
         raise fail("D_PRINTA_PROTO", "printa() needs an aggregation", call.span, 'printa(["format",] @a, ...)')
@@ -305,11 +305,8 @@ def printa(cx: Scope, call: ast.Call) -> TStmt:
     first = 0 if lit is None else 1
     if lit is None and not isinstance(args[0], ast.AggRef):
         raise fail("D_PRINTA_AGGPROTO", "printa() takes a format string or an aggregation first", args[0].span)
-    if len(args) == first or (lit is None and len(args) > 1):
-        raise fail(
-            "D_PRINTA_PROTO", "printa() takes one aggregation, or a format and one or more", call.span,
-            'printa("format", @a, @b)',
-        )  # fmt: skip
+    if len(args) == first:
+        raise fail("D_PRINTA_PROTO", "printa() needs an aggregation", call.span, 'printa("format", @a, @b)')
     aggs = [_named(cx, call, n, "PRINTA") for n in range(first, len(args))]
     for n, agg in enumerate(aggs[1:], first + 1):
         if len(agg.keys) != len(aggs[0].keys) or not all(_alike(a, b) for a, b in zip(agg.keys, aggs[0].keys)):

@@ -73,11 +73,12 @@ def operand(cx: Scope, e: ast.Expr) -> TExpr:
 
 
 def scalar(cx: Scope, e: ast.Expr, what: str, tag: str = "D_OP_SCALAR") -> TExpr:
-    """An integer or a pointer."""
+    """A condition: an integer or a pointer; a string is true where it is not NULL, which is ""."""
     v = operand(cx, e)
+    if is_string(v.type):
+        return StrCompare(INT, e.span, "!=", v, Str(String(1), e.span, b""))
     if not is_int(v.type) and not is_ptr(v.type):
-        hint = f'compare it: {e.span.text} != ""' if is_string(v.type) else None
-        raise fail(tag, f'{what} needs an integer or a pointer, this is "{v.type}"', e.span, hint)
+        raise fail(tag, f'{what} needs an integer, a pointer or a string, this is "{v.type}"', e.span)
     computable(v, tag, what)
     return v
 
@@ -189,12 +190,18 @@ def _step(e: TExpr, span: Span) -> int:
     return 1 if isinstance(to, Void) else to.size or 1
 
 
+def _null_strings(a: TExpr, b: TExpr) -> tuple[TExpr, TExpr]:
+    """A NULL beside a string is a NULL string, "": what strchr() and the like give where they find nothing."""
+    if is_string(a.type) and is_zero(b):
+        return a, Str(String(1), b.span, b"")
+    if is_string(b.type) and is_zero(a):
+        return Str(String(1), a.span, b""), b
+    return a, b
+
+
 def _compare(e: ast.Binary, a: TExpr, b: TExpr) -> TExpr:
-    if e.op in ("==", "!="):  # what strchr() and the like give where they find nothing
-        if is_string(a.type) and is_zero(b):
-            b = Str(String(1), b.span, b"")
-        elif is_string(b.type) and is_zero(a):
-            a = Str(String(1), a.span, b"")
+    if e.op in ("==", "!="):
+        a, b = _null_strings(a, b)
     if is_string(a.type) or is_string(b.type):
         for v, at in ((a, e.left), (b, e.right)):
             if not is_stringlike(v.type):
@@ -235,7 +242,7 @@ def _incompatible(op: str, a: TExpr, b: TExpr, span: Span, hint: str | None = No
 def cond(cx: Scope, e: ast.Expr) -> TExpr:
     assert isinstance(e, ast.Cond)
     test = scalar(cx, e.test, "the test of ?:")
-    a, b = operand(cx, e.then), operand(cx, e.other)
+    a, b = _null_strings(operand(cx, e.then), operand(cx, e.other))
     if is_string(a.type) or is_string(b.type):
         for v, at in ((a, e.then), (b, e.other)):
             if not is_stringlike(v.type):

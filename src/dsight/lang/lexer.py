@@ -19,7 +19,8 @@ import re
 import sys
 
 from dsight.errors import CompileError, fail
-from dsight.lang.preprocess import Macros, control_line, expand, macro_text
+from dsight.lang.macros import Macros
+from dsight.lang.preprocess import control_line, expand, macro_text
 from dsight.source import Source, Span
 
 TYPE_CHECKING = False

@@ -288,7 +288,10 @@ class ExprParser(Cursor):
         """A member's name, which may be one of D's own words (atomic_t has a `counter`)."""
         if self.tok.kind == "IDENT" or self.tok.kind in KEYWORDS:
             return self.advance().text
-        self.fail(f"expected the name of a member {where}")
+        self.fail(
+            f"expected the name of a member {where}",
+            tag="D_OP_IDENT" if self.tok.kind in ("INT", "STR") else "D_SYNTAX",
+        )
 
     def keys(self) -> tuple[ast.Expr, ...]:
         """keys: "[" assignment ("," assignment)* "]";  leaves the greatest height"""

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dsight.errors import fail
 from dsight.lang import ast
 from dsight.lang.lexer import Token, scan
+from dsight.lang.macros import Macros
 from dsight.lang.parse_decl import DeclParser
 from dsight.lang.parse_expr import MAX_NESTING, describe
-from dsight.lang.preprocess import Macros
 from dsight.source import Source, Span
 
 TYPE_CHECKING = False
@@ -59,13 +59,15 @@ class Parser(DeclParser):
     def program(self) -> ast.Program:
         """program: (clause | declaration | inline | translator | provider | ";")*
 
-        Pragmas stand before the item they precede; those within an item, after it."""
+        Pragmas stand before the item they precede; within one there can only be what is no setting."""
         items: list[Item] = []
         while self.tok.kind != "EOF":
             self._pragmas_until(self.tok.start, items)
             item = self.item()
             if item is not None:
                 items.append(item)
+                if self.pragmas:
+                    self._pragmas_within(item, items)
         self._pragmas_until(len(self.source.text) + 1, items)
         return ast.Program(tuple(items))
 
@@ -74,6 +76,22 @@ class Parser(DeclParser):
             tok = self.pragmas.pop(0)
             name, *words = tok.value
             items.append(ast.Pragma(name, tuple(words), tok.span))
+
+    def _pragmas_within(self, item: Item, items: list[Item]) -> None:
+        """Those inside an item: D_PRAGMA_SCOPE for what holds for the whole script."""
+        for tok in self.pragmas:
+            if tok.start >= item.span.end:
+                break
+            name = tok.value[0]
+            if name not in ("error", "line"):
+                what = "clause" if isinstance(item, ast.Clause) else "declaration"
+                hint = f"put it before the {what}"
+                if name == "option":
+                    hint += "; setopt() changes an option while tracing"
+                raise fail(
+                    "D_PRAGMA_SCOPE", f"#pragma D {name} inside a {what}: it is the whole script's", tok.span, hint
+                )
+        self._pragmas_until(item.span.end, items)
 
     def item(self) -> Item | None:
         kind = self.tok.kind

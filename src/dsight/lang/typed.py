@@ -237,9 +237,9 @@ class Clause(Value):
 
 
 class Script(Value):
-    """A checked script: `options` as #pragma D option gave them, in order."""
+    """A checked script: `options` as #pragma D option gave them, in order: name, value, where."""
 
     clauses: tuple[Clause, ...]
     variables: tuple[Variable, ...]
     aggregations: tuple[Aggregation, ...]
-    options: tuple[tuple[str, str], ...]
+    options: tuple[tuple[str, str, Span], ...]

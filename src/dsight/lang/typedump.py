@@ -12,7 +12,7 @@ from dsight.lang.types import Type
 
 def dump(script: typed.Script) -> str:
     """The script, its variables and aggregations first."""
-    lines = [f"option {name}{'=' + value if value else ''}" for name, value in script.options]
+    lines = [f"option {name}{'=' + value if value else ''}" for name, value, _ in script.options]
     lines += [f"variable {_variable(v)}" for v in script.variables]
     lines += [f"aggregation {_aggregation(a)}" for a in script.aggregations]
     for c in script.clauses:

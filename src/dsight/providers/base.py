@@ -40,7 +40,8 @@ class AttachPlan(Value):
 
     `entry.probe` is the probe's id, or -1 with a table of ids that the session fills: probe
     `probes[i]` is at index `numbers[i]`.  `guard`: a D condition that must hold for the probe to
-    have fired, over args[] of the raw types `natives`.
+    have fired, over args[] of the raw types `natives`.  `derived`: D expressions over the same, each worked
+    out where it is first used, and once: they are the raw arguments behind those of the entry.
     """
 
     means: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dsight.kernel.sys import machine
 from dsight.providers.base import glob, is_glob
 
 TYPE_CHECKING = False
@@ -32,18 +33,15 @@ _PROBE_NAMES = {
 
 
 class Registry:
-    """Providers, made when first asked for; a Catalog.
-
-    `machine` is the architecture as uname(2) names it.
-    """
+    """Providers, made when first asked for; a Catalog."""
 
     NAMES = ("dtrace", "tcp", "ip", "udp", "profile", "syscall", "rawtp", "uprobe")
 
-    def __init__(self, btf: KernelBtf, machine: str) -> None:
-        self.btf = btf
+    def __init__(self) -> None:
+        self._btf: KernelBtf | None = None
         self._tracefs: TraceFs | None = None
         self._symbols: KernelSymbols | None = None
-        self._machine = machine
+        self._machine = machine()
         self._made: dict[str, Provider] = {}
         self._by_id: dict[int, Probe] = {}
 
@@ -78,6 +76,20 @@ class Registry:
 
         return Rawtp(self.btf, self.tracefs)
 
+    @property
+    def btf(self) -> KernelBtf:
+        """The kernel's types, opened when first asked for.  Raises FeatureError."""
+        if self._btf is None:
+            from dsight.kernel.btf import KernelBtf
+
+            self._btf = KernelBtf.open()
+        return self._btf
+
+    @property
+    def symbols_used(self) -> bool:
+        """Whether the kernel's symbols were asked for."""
+        return self._symbols is not None
+
     def tracefs(self) -> TraceFs:
         """Opened when first asked for.  Raises PrivilegeError, FeatureError."""
         if self._tracefs is None:
@@ -91,7 +103,8 @@ class Registry:
         if self._tracefs is not None:
             self._tracefs.close()
             self._tracefs = None
-        self.btf.close()
+        if self._btf is not None:
+            self._btf.close()
 
     def kernel_symbols(self) -> KernelSymbols:
         """The kernel's symbols, made when first asked for."""
@@ -141,3 +154,11 @@ class Registry:
         known = self.btf if where in (None, "vmlinux") else None
         # BTF has the types of functions and of per-CPU variables, whose "address" is an offset.
         return address, known.type("func", name) if known is not None and address >> 63 else None
+
+    def symbols_hint(self, name: str) -> str:
+        symbols = self.kernel_symbols()
+        if symbols.address("jiffies", "vmlinux") is None and symbols.address("schedule", "vmlinux") is not None:
+            return "/proc/kallsyms of this kernel has functions only (CONFIG_KALLSYMS_ALL is off): no variables by name"
+        if symbols.address("schedule", "vmlinux") is None:
+            return "/proc/kallsyms shows no addresses: dtrace needs root, or kernel.kptr_restrict to be lower"
+        return f"grep {name} /proc/kallsyms"

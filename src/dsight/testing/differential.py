@@ -49,7 +49,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dsight.api import Machine
+    from dsight.machine import Machine
     from dsight.record import AggLayout
 
 
@@ -81,15 +81,20 @@ def compare(
     Raises CompileError, KernelError (VerifierError: an accepted script must load), and Disagreement.
     """
     from dsight.api import Trace
+    from dsight.lang.macros import Macros
+    from dsight.machine import Machine
+    from dsight.source import Source
 
-    trace = Trace(script, options=options, on=on)
+    here = on or Machine()
+    compiled, in_force = here.compile([Source("script", script)], Macros.of_process(), options)
+    trace = Trace(compiled, options=in_force, on=here)
     with trace:
         records = tuple([(r.clause, r.values) for r in (*trace.read(), *trace.stop())])
-        aggregations = {layout.name: trace.aggregation(layout.name) for layout in trace.compiled.aggs}
+        aggregations = {layout.name: trace.aggregation(layout.name) for layout in compiled.aggs}
         kernel = Outcome(records, tuple(trace.faults), aggregations, trace.lost)
-    interpreted = interpret(trace.compiled, this_process(memory))
+    interpreted = interpret(compiled, this_process(memory))
     if kernel != interpreted:
-        raise Disagreement(_difference(script, trace.compiled, kernel, interpreted))
+        raise Disagreement(_difference(script, compiled, kernel, interpreted))
     return kernel
 
 

@@ -1,6 +1,7 @@
 """The `dsight` command: watch who connects where, and what comes of it.
 
     dsight [watch] [options]
+    dsight COMMAND ...       one of COMMANDS, each a module of its own
 
 Exit status: 0; 1 for an error; 2 for a wrong command line; with -c, the command's own;
 with --expect, 0 if all is met, 3 if not.
@@ -16,6 +17,7 @@ from dsight.errors import Error, UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable
     from ipaddress import IPv4Network, IPv6Network
 
     from dsight.api import Trace, TraceRecord
@@ -37,6 +39,11 @@ examples:
   dsight --expect 'web->db1:5432' --for 30   exit status 0 as soon as web reaches it, else 3
 """
 
+# Besides `watch`: the module of dsight.ui whose main(arguments) it is, and what --help says of it.
+COMMANDS = {
+    "truss": ("truss_cli", "system calls of a command or process, decoded, without stopping it"),
+}
+
 PAUSE = 0.2  # s between looks at open attempts
 IDLE = 1.0  # s, where there are none
 EXPECTATIONS_FAILED = 3  # exit status
@@ -51,6 +58,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"dsight {__version__}")
         return 0
     try:
+        if argv and argv[0] in COMMANDS:
+            return _command(argv[0], argv[1:])
         return _watch(_arguments(argv))
     except UsageError as error:
         _complain(error)
@@ -71,6 +80,14 @@ def main(argv: list[str] | None = None) -> int:
         return 1
 
 
+def _command(name: str, argv: list[str]) -> int:
+    """Run one of COMMANDS."""
+    from importlib import import_module
+
+    run: Callable[[list[str]], int] = import_module(f"dsight.ui.{COMMANDS[name][0]}").main
+    return run(argv)
+
+
 def _complain(error: Error) -> None:
     from dsight.source import printable
 
@@ -83,9 +100,9 @@ def _parser() -> ArgumentParser:
 
     parser = ArgumentParser(
         prog="dsight",
-        usage="dsight [watch] [options]",
+        usage="dsight [watch] [options]\n       dsight COMMAND ...",
         description="Watch TCP connections: which process connects where, what comes of it, and why.",
-        epilog=EXAMPLES,
+        epilog=EXAMPLES + _commands(),
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -118,6 +135,12 @@ def _parser() -> ArgumentParser:
     how.add_argument("--no-summary", action="store_true", help="no summary at the end")
     parser.add_argument("-V", "--version", action="store_true", help="show the version and end")
     return parser
+
+
+def _commands() -> str:
+    """The commands there are, for --help."""
+    lines = [f"  dsight {name:<9} {text}\n" for name, (_, text) in COMMANDS.items()]
+    return "\nother commands (dsight COMMAND --help):\n" + "".join(lines)
 
 
 def _arguments(argv: list[str]) -> Namespace:
@@ -250,9 +273,10 @@ class _Run:
 
     def run(self) -> None:
         """Arm, watch, end."""
-        from dsight.api import Machine, Trace
+        from dsight.api import Trace
         from dsight.connections.watch import script
         from dsight.lang.catalog import Probe
+        from dsight.machine import Machine
         from dsight.ui.interrupt import Interrupts
 
         machine = Machine()

@@ -10,17 +10,17 @@ from __future__ import annotations
 import os
 import sys
 
-from dsight.errors import CompileError, Error, UsageError, VerifierError, fail
+from dsight.errors import CompileError, Error, OptionError, UsageError, VerifierError, fail
 from dsight.source import Source, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dsight.api import Machine
     from dsight.compile import Compiled
     from dsight.consumer.output import Printer
-    from dsight.consumer.symbolise import Texts
+    from dsight.image import Image
+    from dsight.machine import Machine
     from dsight.session import Session
     from dsight.ui.target import Target
     from dsight.ui.timings import Timings
@@ -188,6 +188,9 @@ def main(argv: list[str] | None = None) -> int:
             print(f"dtrace: dsight {__version__}")
             return 0
         return run(command)
+    except OptionError as e:
+        _complain(e.message, e.hint)
+        return 2
     except UsageError as e:
         _complain(e.message, e.hint)
         sys.stderr.write(USAGE.split("\n\n")[0] + "\n")
@@ -253,7 +256,7 @@ def run(command: Command) -> int:
         from dsight.kernel import features
 
         features.require()
-    from dsight.api import Machine
+    from dsight.machine import Machine
 
     here = Machine()
     timings.mark("kernel types")
@@ -301,48 +304,56 @@ def _libraries(command: Command) -> dict[str, str]:
 
 def _trace(command: Command, here: Machine, targets: list[Target], timings: Timings) -> int:
     from dsight import options as opts
-    from dsight.lang.preprocess import Macros
-    from dsight.ui import dumps
+    from dsight.lang.macros import Macros
 
     sources = read_sources(command)
     pid = targets[0].pid if targets else None
     name = sources[0].name if command.programs[0][0] == "s" else "dtrace"
     macros = Macros.of_process(tuple(command.args), name, pid, opts.is_set(command.options, "defaultargs"))
+    compiled: Compiled | None = None
+    loaded: Callable[[], None] | None = None
     try:
-        compiled, options = here.compile(sources, macros, command.options, _libraries(command))
-        if not compiled.script.clauses and not opts.is_set(options, "empty"):
-            raise fail("D_EMPTY", "the script has no clauses", None, "a clause is a probe description and { actions }")
-        if not opts.is_set(options, "argref"):
-            macros.check_unused()
+        if command.dump or command.flags & {"e", "S", "v"}:
+            compiled, options = here.compile(sources, macros, command.options, _libraries(command))
+            image = compiled.image(sources, options)
+        else:
+            image, loaded = here.image(sources, macros, command.options, _libraries(command))
+        if compiled is not None or loaded is not None:
+            if not image.layouts and not opts.is_set(image.options, "empty"):
+                hint = "a clause is a probe description and { actions }"
+                raise fail("D_EMPTY", "the script has no clauses", None, hint)
+            if not opts.is_set(image.options, "argref"):
+                macros.check_unused()
     except CompileError as e:
         _report(command, e)
         return 1
-    timings.mark("compile")
-    if command.dump or "S" in command.flags:
-        dumps.show(command.dump or ["ir", "asm"], sources, here, macros, compiled, sys.stderr)
-    if "e" in command.flags or command.dump:
-        return 0
-    quiet = opts.is_set(options, "quiet")
-    if not quiet:
-        _matched(command, sources, compiled)
-    if "v" in command.flags:
-        dumps.stands_on(compiled, sys.stderr)
-    return _session(command, here, compiled, targets, options, timings, here.texts(compiled, options))
+    timings.mark("compile" if compiled is not None or loaded is not None else "find what was compiled before")
+    if compiled is not None:
+        from dsight.ui import dumps
+
+        if command.dump or "S" in command.flags:
+            dumps.show(command.dump or ["ir", "asm"], sources, here, macros, compiled, sys.stderr)
+        if "e" in command.flags or command.dump:
+            return 0
+        if "v" in command.flags:
+            dumps.stands_on(compiled, sys.stderr)
+    if not opts.is_set(image.options, "quiet"):
+        _matched(command, image)
+    return _session(command, here, image, targets, timings, loaded)
 
 
 def _session(
     command: Command,
     here: Machine,
-    compiled: Compiled,
+    image: Image,
     targets: list[Target],
-    options: dict[str, str],
     timings: Timings,
-    texts: Texts | None,
+    loaded: Callable[[], None] | None,
 ) -> int:
+    """`loaded` is called once all is in the kernel."""
     import gc
 
     from dsight import options as opts
-    from dsight.consumer.aggregate import Aggregations
     from dsight.consumer.output import Printer
     from dsight.session import STATUS, Session
     from dsight.ui.interrupt import Interrupts
@@ -353,6 +364,7 @@ def _session(
         nonlocal status
         status = value & 0xFF
 
+    options, texts = image.options, here.texts(image)
     out = _open_output(command.output)
     display = opts.display_of(options, utf8=_speaks_utf8())
     sink = _Deferred()
@@ -364,13 +376,15 @@ def _session(
                 printer.error(f"buffer size lowered to {opts.size_text(size)}")
 
     status_rate = opts.rate("statusrate", options["statusrate"]) / 1e9 if "statusrate" in options else STATUS
-    session = Session(compiled, here.registry, sink, status=status_rate, resized=resized)
-    aggregations = (
-        Aggregations(compiled.aggs, session.aggregation_entries, session.erase, texts) if compiled.aggs else None
-    )
+    session = Session(image, here.registry, sink, status=status_rate, resized=resized)
+    aggregations = None
+    if image.aggs:
+        from dsight.consumer.aggregate import Aggregations
+
+        aggregations = Aggregations(image.aggs, session.aggregation_entries, session.erase, texts)
     printer = Printer(
-        compiled.layouts,
-        compiled.probes,
+        image.layouts,
+        image.probes,
         out,
         sys.stderr.buffer,
         aggregations=aggregations,
@@ -396,6 +410,8 @@ def _session(
         try:
             session.start()
             timings.mark("load and attach")
+            if loaded is not None:
+                loaded()
             if command.timings:
                 timings.show(sys.stderr)
             running = list(targets)
@@ -532,12 +548,9 @@ def _preprocessed(command: Command, source: Source) -> Source:
 # ---- messages
 
 
-def _matched(command: Command, sources: list[Source], compiled: Compiled) -> None:
+def _matched(command: Command, image: Image) -> None:
     """dtrace: description '...' matched N probes"""
-    for (letter, text), source in zip(command.programs, sources):
-        # Each clause's probes count, also where another clause has them too: countdown.d of the
-        # Dynamic Tracing Guide, with two clauses on one tick, "matched 3 probes".
-        count = sum(len(c.probes) for c in compiled.script.clauses if c.span.source is source)
+    for (letter, text), count in zip(command.programs, image.matched):
         if letter == "s":
             what = f"script '{printable(text)}'"
         else:
@@ -554,7 +567,7 @@ def _report(command: Command, error: CompileError) -> None:
     tagged = opts.is_set(command.options, "errtags")
     sys.stdout.flush()
     for d in error.diagnostics:
-        tag = f"[{d.tag}] " if tagged else ""
+        tag = f"[{d.tag}] " if tagged and d.tag else ""
         if d.span is None:
             sys.stderr.write(f"dtrace: failed to compile script: {tag}{d.message}\n")
             if d.hint:

@@ -6,9 +6,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from dsight.api import Machine
     from dsight.compile import Compiled
-    from dsight.lang.preprocess import Macros
+    from dsight.lang.macros import Macros
+    from dsight.machine import Machine
     from dsight.source import Source
 
 
@@ -73,15 +73,28 @@ def _records(sources: list[Source], here: Machine, macros: Macros, compiled: Com
     return "\n".join(lines)
 
 
+_FIRED_BY = {
+    "tracepoint": "the kernel's tracepoint {}",
+    "raw_tp": "the kernel's tracepoint {}, raw",
+    "tp_btf": "the kernel's tracepoint {}, raw, with the kernel's types",
+    "sample": "a timer on {}",
+    "run": "dtrace itself",
+}
+_SAMPLED = {"one": "one CPU", "each": "each CPU"}
+
+
 def _stands_on(compiled: Compiled) -> str:
     lines = []
     for p in compiled.programs:
-        probes = p.plan.probes
-        which = str(probes[0]) if len(probes) == 1 else f"{len(probes)} probes of {probes[0].provider}"
-        by = f"{p.plan.means} {p.plan.target}" + (f", every {p.plan.period} ns" if p.plan.period else "")
+        plan = p.plan
+        which = (
+            str(plan.probes[0]) if len(plan.probes) == 1 else f"{len(plan.probes)} probes of {plan.probes[0].provider}"
+        )
+        by = _FIRED_BY.get(plan.means, f"{plan.means} {{}}").format(_SAMPLED.get(plan.target, plan.target))
+        every = f", every {plan.period} ns" if plan.period else ""
         count = sum([len(spec.insns) for spec in p.specs])
         parts = f" in {len(p.specs)} parts" if p.parts else ""
-        lines.append(f"program {p.spec.name}: {which}, by {by}, {count} instructions{parts}")
+        lines.append(f"{which}: fired by {by}{every}; eBPF program {p.spec.name}, {count} instructions{parts}")
     return "\n".join(lines)
 
 

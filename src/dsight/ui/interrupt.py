@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
+
     from dsight.session import Session
+else:
+    import _signal as signal  # the C half: `signal` brings enum, functools and collections, 5 ms
 
 
 class Interrupts:

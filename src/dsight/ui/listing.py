@@ -9,8 +9,8 @@ from dsight.errors import fail
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dsight.api import Machine
     from dsight.lang.catalog import Probe
+    from dsight.machine import Machine
     from dsight.ui.dtrace_cli import Command
 
 _LINE = "%5s %10s %17s %33s %s\n"
@@ -21,8 +21,8 @@ def list_probes(command: Command) -> int:
 
     Only tracefs and BTF are read: no program is loaded.
     """
-    from dsight.api import Machine
     from dsight.errors import CompileError
+    from dsight.machine import Machine
 
     here = Machine()
     try:
@@ -47,7 +47,7 @@ def list_probes(command: Command) -> int:
 def _probes(command: Command, here: Machine) -> list[Probe]:
     from dsight.compile import parse_script
     from dsight.lang import ast
-    from dsight.lang.preprocess import Macros
+    from dsight.lang.macros import Macros
     from dsight.ui.dtrace_cli import read_sources
 
     if not command.programs:
@@ -61,7 +61,9 @@ def _probes(command: Command, here: Machine) -> list[Probe]:
             for desc in item.probes:
                 matched = here.registry.probes(desc)
                 if not matched and "Z" not in command.flags:
-                    what = f"no probe has the id {desc.id}" if desc.id >= 0 else f"no probe matches {desc}"
+                    what = f"probe description {desc} does not match any probes"
+                    if desc.id >= 0:
+                        what = f"no probe has the id {desc.id}"
                     raise fail("D_PDESC_ZERO", what, desc.span, "dtrace -l without more lists all there are")
                 found.update((p.id, p) for p in matched)
     return [found[i] for i in sorted(found)]

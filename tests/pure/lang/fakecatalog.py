@@ -72,6 +72,9 @@ class FakeCatalog:
     def symbol(self, module: str, name: str) -> tuple[int, Type | None] | None:
         return self.symbols.get(f"{module}`{name}")
 
+    def symbols_hint(self, name: str) -> str:
+        return f"grep {name} /proc/kallsyms"
+
 
 def _sockaddr() -> Struct:
     nothing = Struct("struct", "", 0, ())

@@ -8,7 +8,7 @@ import pytest
 
 from dsight.errors import CompileError
 from dsight.lang import ast, parser, show
-from dsight.lang.preprocess import Macros
+from dsight.lang.macros import Macros
 from dsight.source import Diagnostic, Source, Span
 from dsight.value import Value
 

@@ -52,6 +52,7 @@ def test_arguments(tag: str, text: str, says: str) -> None:
 def test_destructive_actions_need_permission() -> None:
     script = checked("syscall::connect:entry { x = 1; if (pid) { stop(); } }")
     check_act.permit(script.clauses, True)
-    with pytest.raises(CompileError, match=r"not allowed: stop\(\)"):
+    with pytest.raises(CompileError, match=r"destructive actions not allowed: stop\(\)") as caught:
         check_act.permit(script.clauses, False)
+    assert caught.value.tag == ""  # the script is right
     check_act.permit(checked("syscall::connect:entry { x = speculation(); commit(x); }").clauses, False)

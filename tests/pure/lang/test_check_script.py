@@ -340,7 +340,10 @@ def test_unmatched_descriptions_are_fine_with_z() -> None:
 
 def test_options_and_other_pragmas() -> None:
     text = "#pragma D option quiet\n#pragma D option strsize=512\n#pragma D depends_on library tcp.d\nBEGIN {}"
-    assert checked(text).options == (("quiet", ""), ("strsize", "512"))
+    assert [(name, value, span.line) for name, value, span in checked(text).options] == [
+        ("quiet", "", 1),
+        ("strsize", "512", 2),
+    ]
 
 
 # ---- aggregations and actions

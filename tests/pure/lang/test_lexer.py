@@ -8,7 +8,7 @@ import pytest
 
 from dsight.errors import CompileError
 from dsight.lang.lexer import Token, scan, tokenize
-from dsight.lang.preprocess import Macros
+from dsight.lang.macros import Macros
 from dsight.source import Source
 
 

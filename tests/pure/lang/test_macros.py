@@ -10,7 +10,7 @@ from parsing import expr, parse, refused, statements
 from dsight.errors import CompileError
 from dsight.lang import ast
 from dsight.lang.lexer import tokenize
-from dsight.lang.preprocess import Macros
+from dsight.lang.macros import Macros
 from dsight.source import Source
 
 
@@ -129,13 +129,15 @@ def pragmas(text: str, macros: Macros | None = None) -> list[tuple[str, tuple[st
 )  # fmt: skip
 def test_pragma(line: str, name: str, words: tuple[str, ...]) -> None:
     assert pragmas(line) == [(name, words)]
-    assert pragmas(f"BEGIN {{\n{line}\n}}\nEND") == [(name, words)]
+    inside = f"BEGIN {{\n{line}\n}}\nEND"
+    if name in ("error", "line"):
+        assert pragmas(inside) == [(name, words)]
+    else:
+        assert refused(inside).tag == "D_PRAGMA_SCOPE"
 
 
 def test_pragmas_keep_their_place_among_the_items() -> None:
-    program = parse(
-        "#pragma D option a\nBEGIN {\n#pragma D option b\n}\n#pragma D option c\nEND {}\n#pragma D option d"
-    )
+    program = parse("#pragma D option a\nBEGIN {\n#pragma D error b\n}\n#pragma D option c\nEND {}\n#pragma D option d")
     shape = [i.words[0] if isinstance(i, ast.Pragma) else "clause" for i in program.items]
     assert shape == ["a", "clause", "b", "c", "clause", "d"]
 
@@ -158,6 +160,10 @@ def test_what_is_not_for_d() -> None:
         ("# % x", "D_PRAGCTL_INVAL"),
         ("#error no good", "D_PRAGERR"),
         ("#pragma D", "D_PRAGMA_MALFORM"),
+        ("#pragma option quiet", "D_PRAGMA_UNUSED"),
+        ("#pragma pack(1)", "D_PRAGMA_UNUSED"),
+        ("int x[\n#pragma D option quiet\n3];", "D_PRAGMA_SCOPE"),
+        ("BEGIN\n#pragma D depends_on library tcp.d\n{}", "D_PRAGMA_SCOPE"),
         ("BEGIN #pragma D option quiet", "D_SYNTAX"),
         ("\n#!/usr/sbin/dtrace -s", "D_PRAGCTL_INVAL"),
     ],
@@ -178,3 +184,8 @@ def test_library_source_has_no_macros() -> None:
     assert isinstance(expr("1"), ast.IntLit)
     assert statements("") == ()
     assert refused("BEGIN { $pid; }").tag == "D_MACRO_UNDEF"
+
+
+@pytest.mark.parametrize("line", ["#pragma option quiet", "#pragma d option quiet"])
+def test_a_pragma_without_d_is_told_what_to_write(line: str) -> None:
+    assert refused(line).hint == "write #pragma D option quiet"

@@ -28,6 +28,7 @@ from parsing import refused
         ("BEGIN { this int x; }", "D_SYNTAX", "1:9", "a declaration inside a clause", "outside the clauses"),
         ("BEGIN { uint_t *p = 0; }", "D_SYNTAX", "1:9", "a declaration inside a clause", "outside the clauses"),
         ("BEGIN { counter = 1; }", "D_SYNTAX", "1:9", "expected an expression, found `counter`", "choose another name"),
+        ("BEGIN { x = curthread->5; }", "D_OP_IDENT", "1:24", "expected the name of a member after `->`, found `5`", None),
         # brackets
         ("BEGIN { f(1; }", "D_SYNTAX", "1:12", "expected `)` after the arguments of f(), found `;`", "the `(` is in line 1"),
         ("BEGIN { f(1)); }", "D_SYNTAX", "1:13", "`)` without its `(`", None),

@@ -13,7 +13,7 @@ from test_show import EVERYTHING
 from dsight.errors import CompileError
 from dsight.lang import parser, show
 from dsight.lang.lexer import scan
-from dsight.lang.preprocess import Macros
+from dsight.lang.macros import Macros
 from dsight.source import Source
 
 PIECES = (

@@ -8,7 +8,7 @@ import pytest
 from parsing import TYPES, item, parse, refused, statements
 
 from dsight.lang import ast, parser, show
-from dsight.lang.preprocess import Macros
+from dsight.lang.macros import Macros
 from dsight.source import Source
 
 CONNECT = """#!/usr/sbin/dtrace -qs
