@@ -37,7 +37,7 @@ class Registry:
     `machine` is the architecture as uname(2) names it.
     """
 
-    NAMES = ("dtrace", "tcp", "ip", "udp", "profile", "syscall", "rawtp", "uprobe")
+    NAMES = ("dtrace", "tcp", "ip", "udp", "icmp", "mib", "profile", "syscall", "rawtp", "uprobe")
 
     def __init__(self, btf: KernelBtf, machine: str) -> None:
         self.btf = btf
@@ -62,6 +62,22 @@ class Registry:
             from dsight.providers.tcp import Tcp
 
             return Tcp()
+        if name == "ip":
+            from dsight.providers.ip import Ip
+
+            return Ip()
+        if name == "udp":
+            from dsight.providers.udp import Udp
+
+            return Udp(self.btf)
+        if name == "icmp":
+            from dsight.providers.icmp import Icmp
+
+            return Icmp()
+        if name == "mib":
+            from dsight.providers.mib import Mib
+
+            return Mib(self.btf)
         if name == "profile":
             from dsight.providers.profile import Profile
 
