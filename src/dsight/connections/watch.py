@@ -54,6 +54,7 @@ class Selection(Value):
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     uids: frozenset[int] = frozenset()
     failed: bool = False  # only what failed, or hangs
+    paths: tuple[str, ...] = ()  # of UNIX sockets, with * ? [..]; with `networks`, either is taken
 
     def takes_who(self, who: Who) -> bool:
         """Whether its attempts may be selected."""
@@ -70,14 +71,23 @@ class Selection(Value):
         address, port = change.remote
         if self.ports and port not in self.ports:
             return False
-        if self.networks:
-            from ipaddress import ip_address
+        if not (self.networks or self.paths):
+            return True
+        if address is None:
+            return False
+        if change.family == "unix":
+            from fnmatch import fnmatchcase
 
-            if address is None:
-                return False
-            ip = ip_address(address)
-            return any(ip in network for network in self.networks)
-        return True
+            return any(fnmatchcase(address, path) for path in self.paths)
+        if not self.networks or change.family not in ("inet", "inet6"):
+            return False
+        from ipaddress import ip_address
+
+        ip = ip_address(address)
+        return any(ip in network for network in self.networks)
+
+
+_SYNS = ("tcp", "mptcp", None)  # the protocols that have SYNs
 
 
 class _Known:
@@ -132,7 +142,6 @@ class Watcher:
             return []
         if isinstance(event, ProcessExit):
             self._tree.discard(event.pid)
-            return []
         if isinstance(event, Who) and not (self._is_ours(event) and self._selection.takes_who(event)):
             self._tracker.forget(event.tid)
             return []
@@ -186,20 +195,28 @@ class Watcher:
             change.protocol,
             change.family,
             change.via,
-            Endpoint(*change.local),
+            _local(change),
             remote(change, where, self._host),
             change.blocking,
             change.outcome,
             error_name(change.error),
             change.waited if told else None,
-            change.syns if told else None,
+            change.syns if told and change.protocol in _SYNS else None,
             diagnose(change, where, self._host) if told else None,
+            change.datagrams if told else None,
         )
 
     def _is_ours(self, who: Who) -> bool:
         if self._roots is None or who.pid in self._tree:
             return True
         return any(pid in self._roots for pid, _ in who.parents)
+
+
+def _local(change: Change) -> Endpoint:
+    """The record's local end."""
+    if change.family == "unix":
+        return Endpoint(None, None, path=change.local[0])
+    return Endpoint(*change.local)
 
 
 # What the files say that is filled in here.
