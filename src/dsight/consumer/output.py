@@ -13,16 +13,15 @@ from dsight.consumer import listing
 from dsight.consumer.decode import FAULT_STRUCT, Decoder, fault, string_value, unpacker
 from dsight.consumer.display import Display
 from dsight.consumer.format import (
-    ADDRESSES,
     STRINGS,
     Cache,
     Template,
     compile_format,
     hexdump,
     literal,
-    named,
     plain_texts,
     raw_text,
+    text_of,
 )
 from dsight.consumer.outlet import Outlet
 from dsight.errors import UsageError, fail
@@ -407,8 +406,7 @@ class _Plan:
             return Template("%d" if quiet else f" %{listing.INTEGER_WIDTHS[field.size]}d", ((name, None),))
         if field.kind == "b":
             return Template("%s" if quiet else "  %-33s", ((name, hexdump if rawbytes else raw_text),))
-        how = named(field) if field.kind == "n" else ADDRESSES if field.kind == "inet" else STRINGS
-        return Template("%s" if quiet else "  %-33s", ((name, how),))
+        return Template("%s" if quiet else "  %-33s", ((name, text_of(field)),))
 
     def _rendered(self, action: Action, field: Field) -> Callable[[Any], str]:
         """print(): the value with its type."""
@@ -416,7 +414,7 @@ class _Plan:
 
         shape = action.shape
         assert shape is not None
-        how = named(field) if field.kind == "n" else {"s": STRINGS, "inet": ADDRESSES}.get(field.kind)
-        if how is None:
+        if field.kind not in ("n", "s", "inet"):
             return lambda value: typed_value(shape, value)
+        how = STRINGS if field.kind == "s" else text_of(field)
         return lambda value: typed_value(shape, how[value])
