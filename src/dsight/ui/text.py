@@ -39,6 +39,7 @@ _COLOURS = {
     "hanging": "33",
     "connecting": "2",
     "pending": "33",
+    "sent": "36",
 }
 
 
@@ -126,7 +127,7 @@ class TextFace:
         start = report.time - waited
         if now is not None:
             waited = max(now - start, 0)
-        where = str(report.remote) + (" (here)" if report.remote.self_ else "")
+        where = destination(report) + (" (here)" if report.remote.self_ and report.remote.path is None else "")
         long = seconds(waited) if report.latency_ns is not None or now is not None else ""
         texts = (clock(start + self._offset), label(report.process), where, word, long)
         cells = [fit(text, width) for text, width in zip(texts[:4], self._widths)]
@@ -191,7 +192,7 @@ class Summary:
 
     def add(self, report: Report) -> None:
         self._total += 1
-        key = (label(report.process, False), str(report.remote), report.outcome or "")
+        key = (label(report.process, False), destination(report), report.outcome or "")
         group = self._groups.get(key)
         if group is None:
             if len(self._groups) >= GROUPS:
@@ -242,10 +243,21 @@ class _Group:
         self.pids: set[int] = set()
 
 
+def destination(report: Report) -> str:
+    """Where it goes; a protocol other than TCP by its name."""
+    if report.remote.path is not None:
+        return printable(report.remote.path)
+    text = str(report.remote)
+    return text if report.protocol in ("tcp", "mptcp", None) else f"{report.protocol} {text}"
+
+
 def reason(report: Report) -> str:
     """Why, as far as it is known; the errno where there is nothing better; SYNs sent while it hangs."""
     if report.diagnosis is not None:
         return printable(report.diagnosis.text)
+    who = report.remote.listener
+    if report.remote.path is not None and who is not None and who.comm is not None:
+        return printable(f"{who.comm}[{who.pid}] listens there")
     return report.error or ""
 
 
