@@ -8,6 +8,7 @@ A text states what is known, and says so where something is not.  Codes: docs/co
 
 from __future__ import annotations
 
+from dsight.connections.lives import reset_early
 from dsight.connections.model import Diagnosis, Endpoint, Listener, endpoint_text
 from dsight.value import Value
 
@@ -80,10 +81,24 @@ def diagnose(change: Change, where: Place, host: Host) -> Diagnosis | None:
             return why
     if change.protocol not in ("tcp", "mptcp", None) and change.outcome not in _LOCAL:
         return None  # of a protocol that is not looked into, the errno is all there is
+    if change.event == "closed":
+        return _closed(change)
     if change.event == "hanging" or change.outcome == "pending":
         return _unanswered(change, where, f"no reply for {seconds(change.waited)}")
     make = _BY_OUTCOME.get(change.outcome or "")
     return None if make is None else make(change, where, host)
+
+
+def _closed(change: Change) -> Diagnosis | None:
+    life = change.life
+    if life is None or not reset_early(change):
+        return None
+    return Diagnosis(
+        "reset-after-connect",
+        f"{endpoint_text(*change.remote)} took the connection and reset it after {seconds(life.duration_ns)}; "
+        f"{life.bytes_sent} bytes were sent and no byte came back: the service there, or what stands before it, "
+        "does not want it",
+    )
 
 
 def _connected(change: Change, where: Place, host: Host) -> Diagnosis | None:

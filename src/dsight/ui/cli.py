@@ -130,6 +130,10 @@ def _parser() -> ArgumentParser:
     what.add_argument("--unix", action="store_true", help="UNIX sockets too")
     what.add_argument("--tcp", action="store_true", help="TCP (and what --udp or --unix say), no other protocol")
     what.add_argument("--failed", action="store_true", help="only what fails or hangs")
+    what.add_argument("--accepted", action="store_true", help="also TCP connections that are accepted")
+    what.add_argument(
+        "--closed", action="store_true", help="also how TCP connections end: time, bytes, round trips, by whom"
+    )
     what.add_argument(
         "--expect", metavar="[PROCESS->]HOST:PORT", action="append", default=[],
         help="a connection that should be made; exit status 3 if it is not",
@@ -171,6 +175,8 @@ def _selection(arguments: Namespace) -> Selection:
         frozenset(_uid(text) for text in arguments.user),
         arguments.failed,
         tuple(text for text in arguments.to if _is_path(text)),
+        accepted=arguments.accepted,
+        closed=arguments.closed,
     )
 
 
@@ -282,6 +288,7 @@ class _Run:
         self._end = None if arguments.seconds is None else monotonic_ns() + int(arguments.seconds * 1e9)
         self._running = len(targets)
         self._roots = frozenset(t.pid for t in targets)
+        self._selection = selection
         self._machine = Machine()
         unix = arguments.unix or bool(selection.paths)
         self._kinds = kinds(self._has_probe, arguments.udp, unix, not arguments.tcp)
@@ -293,10 +300,12 @@ class _Run:
     def run(self) -> None:
         """Arm, watch, end."""
         from dsight.api import Trace
-        from dsight.connections.watch import script
+        from dsight.connections.watch import ACCEPTED, script
         from dsight.ui.interrupt import Interrupts
 
-        text = script(bool(self._roots) or self._exits, self._has_probe, self._kinds.parts)
+        shown = self._selection
+        parts = [*self._kinds.parts, *([ACCEPTED] if shown.accepted or shown.closed else [])]
+        text = script(bool(self._roots) or self._exits, self._has_probe, parts, shown.closed)
         with Trace(text, name="connections", on=self._machine) as trace:
             interrupts = Interrupts(trace.session)
             try:
