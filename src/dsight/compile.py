@@ -116,7 +116,10 @@ def check_script(
     program: ast.Program, registry: Registry, options: dict[str, str], library: Library | None = None
 ) -> typed.Script:
     """Syntax tree to typed tree; `options` as -x and -Z gave them.  Raises CompileError."""
-    return check(program, registry, options=options, unmatched_ok="zdefs" in options, library=library)
+    script = check(program, registry, options=options, unmatched_ok="zdefs" in options, library=library)
+    if registry.refine(script.clauses):  # the arguments of some probes are others now
+        script = check(program, registry, options=options, unmatched_ok="zdefs" in options, library=library)
+    return script
 
 
 def compile_script(script: typed.Script, registry: Registry, options: Options) -> Compiled:
@@ -149,9 +152,10 @@ def _has_loop(function: Function, registry: Registry) -> bool:
 
 
 def plan_units(script: typed.Script, registry: Registry) -> list[tuple[AttachPlan, Unit]]:
-    """Which programs a script needs: probes of one provider with the same clauses go together."""
+    """Which programs a script needs: probes of one provider with the same clauses go together.  Those of the
+    library stand first: what they keep is there when the script's own run on the same event."""
     clauses_of: dict[Probe, list[typed.Clause]] = {}
-    for clause in script.clauses:
+    for clause in sorted(script.clauses, key=lambda c: not c.kept):
         for probe in clause.probes:
             clauses_of.setdefault(probe, []).append(clause)
     groups: dict[tuple[str, tuple[int, ...]], list[Probe]] = {}

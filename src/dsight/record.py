@@ -65,7 +65,8 @@ class Field(Value):
     ksym   a kernel address, shown as code: see `show`           8
     usym   u64 process id, u64 address, shown as code            16
 
-    `show`, of ksym and usym: "addr" (module, symbol and offset), "sym" (module and symbol), "mod".
+    `show`, of ksym and usym: "addr" (module, symbol and offset), "sym" (module and symbol), "mod";
+    of s: "script", where all it can be are literals of the script, whose line ends and tabs stay.
     """
 
     kind: str

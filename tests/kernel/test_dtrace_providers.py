@@ -60,6 +60,17 @@ def test_one_probe_by_both_means() -> None:
     ]
 
 
+def test_arguments_that_a_system_call_does_not_have_are_0() -> None:
+    done = dtrace(
+        "-qn",
+        'syscall::getppid:entry,syscall::close:entry /pid == $target/ { printf("%s %d %d\\n", probefunc, arg0, arg5) }',
+        "-c",
+        python("import os; os.getppid(); os.dup2(0, 77); os.close(77)"),
+    )
+    lines = done.out.splitlines()
+    assert "getppid 0 0" in lines and "close 77 0" in lines, done
+
+
 def test_syscall_typed_arguments_results_and_errno() -> None:
     done = dtrace(
         "-qn",

@@ -8,6 +8,7 @@ A text states what is known, and says so where something is not.  Codes: docs/co
 
 from __future__ import annotations
 
+from dsight.connections.lives import reset_early
 from dsight.connections.model import Diagnosis, Endpoint, Listener, endpoint_text
 from dsight.value import Value
 
@@ -28,9 +29,15 @@ class Place(Value):
     route: str | None = None
 
 
+_INTERNET = ("inet", "inet6", None)
+_LISTENS = ("tcp", "mptcp", "udp", None)  # the protocols of which this host can be asked who listens
+
+
 def place(change: Change, host: Host, look: bool = True, own: bool | None = None) -> Place:
     """What the destination is; `look`: for listeners too, if it is ours; `own`: what was known before."""
     address, port = change.remote
+    if change.family not in _INTERNET:
+        return Place(change.family == "unix" or None)
     if address is None:
         return Place(None)
     pid = change.who.pid
@@ -39,15 +46,20 @@ def place(change: Change, host: Host, look: bool = True, own: bool | None = None
     if not self_:
         route = host.route(address, change.netns, pid)
         self_ = own if route is None else route == "local"
-    if not self_ or not look:
+    if not self_ or not look or change.protocol not in _LISTENS:
         return Place(self_, route=route)
-    listening = host.listening(change.netns, pid)
+    udp = change.protocol == "udp"
+    listening = host.listening(change.netns, pid, 17) if udp else host.listening(change.netns, pid)
     there = [] if listening is None else [s for s in listening if s.port == port and serves(s, address)]
     return Place(True, there[0] if there else None, listening, route)
 
 
 def remote(change: Change, where: Place, host: Host) -> Endpoint:
     """The record's remote end."""
+    if change.family == "unix":
+        from dsight.connections import diagnose_unix
+
+        return diagnose_unix.remote(change, host)
     listener = None
     if where.listener is not None:
         owner = host.owner(where.listener.inode)
@@ -57,10 +69,36 @@ def remote(change: Change, where: Place, host: Host) -> Endpoint:
 
 def diagnose(change: Change, where: Place, host: Host) -> Diagnosis | None:
     """The cause of a `hanging` or `outcome` change."""
+    if change.family == "unix":
+        from dsight.connections import diagnose_unix
+
+        return diagnose_unix.diagnose(change, host)
+    if change.protocol == "udp":
+        from dsight.connections import diagnose_udp
+
+        why = diagnose_udp.diagnose(change, where, host)
+        if why is not None:
+            return why
+    if change.protocol not in ("tcp", "mptcp", None) and change.outcome not in _LOCAL:
+        return None  # of a protocol that is not looked into, the errno is all there is
+    if change.event == "closed":
+        return _closed(change)
     if change.event == "hanging" or change.outcome == "pending":
         return _unanswered(change, where, f"no reply for {seconds(change.waited)}")
     make = _BY_OUTCOME.get(change.outcome or "")
     return None if make is None else make(change, where, host)
+
+
+def _closed(change: Change) -> Diagnosis | None:
+    life = change.life
+    if life is None or not reset_early(change):
+        return None
+    return Diagnosis(
+        "reset-after-connect",
+        f"{endpoint_text(*change.remote)} took the connection and reset it after {seconds(life.duration_ns)}; "
+        f"{life.bytes_sent} bytes were sent and no byte came back: the service there, or what stands before it, "
+        "does not want it",
+    )
 
 
 def _connected(change: Change, where: Place, host: Host) -> Diagnosis | None:
@@ -104,13 +142,13 @@ def _nothing_listens(change: Change, listening: tuple[Listening, ...], host: Hos
         other = "IPv6" if ":" in elsewhere[0].address else "IPv4"
         return Diagnosis(
             "wrong-family",
-            f"{ours}; port {port} is listened on by {_name(elsewhere[0], change, host)}, but for {other} only",
+            f"{ours}; port {port} is listened on by {owner_text(elsewhere[0], change, host)}, but for {other} only",
         )
     if elsewhere:
         at = ", ".join(sorted({s.address for s in elsewhere}))
         return Diagnosis(
             "nothing-listens-here",
-            f"{ours}; on port {port} {_name(elsewhere[0], change, host)} listens, but only at {at}",
+            f"{ours}; on port {port} {owner_text(elsewhere[0], change, host)} listens, but only at {at}",
         )
     return Diagnosis(
         "nothing-listens-here", f"{ours}, and nothing listens on port {port} here; {_ports(change, listening, host)}"
@@ -192,6 +230,9 @@ def _invalid(change: Change, where: Place, host: Host) -> Diagnosis | None:
     return None
 
 
+# Outcomes that this host makes at once, for any protocol.
+_LOCAL = ("unreachable", "denied", "no-address", "invalid")
+
 _BY_OUTCOME = {
     "connected": _connected,
     "refused": _refused,
@@ -235,11 +276,12 @@ def _is_full(where: Place) -> bool:
 def _there(change: Change, where: Place, host: Host) -> str:
     """Who listens at the destination, which is ours."""
     if where.listener is not None:
-        return f"{_name(where.listener, change, host)} listens there"
+        return f"{owner_text(where.listener, change, host)} listens there"
     return "who listens there is unknown" if where.listening is None else "nobody listens there any more"
 
 
-def _name(sock: Listening, change: Change, host: Host) -> str:
+def owner_text(sock: Listening, change: Change, host: Host) -> str:
+    """Who has a socket."""
     owner = host.owner(sock.inode)
     if owner is None:
         return "a process unknown"

@@ -8,7 +8,7 @@ one place that knows the order of the others.  Times are nanoseconds of CLOCK_MO
 
 from __future__ import annotations
 
-from _socket import AF_INET, AF_INET6, inet_ntop
+from _socket import AF_INET, AF_INET6, AF_VSOCK, inet_ntop
 from struct import pack, unpack_from
 
 from dsight.value import Value
@@ -267,7 +267,8 @@ _MAPPED = b"\0" * 10 + b"\xff\xff"
 
 
 def sockaddr(data: bytes) -> tuple[int, str | None, int | None]:
-    """Family, address, port of a sockaddr as far as `data` goes (ip(7), ipv6(7)); mapped IPv4 is IPv4."""
+    """Family, address, port of a sockaddr as far as `data` goes (ip(7), ipv6(7), vsock(7)); mapped IPv4 is
+    IPv4, and the address of vsock its context id."""
     if len(data) < 2:
         return 0, None, None
     family = unpack_from("=H", data)[0]
@@ -276,4 +277,7 @@ def sockaddr(data: bytes) -> tuple[int, str | None, int | None]:
     if family == AF_INET6 and len(data) >= 24:
         address, family = inet_address(AF_INET6, 0, data[8:24])
         return family, address, unpack_from("!H", data, 2)[0]
+    if family == AF_VSOCK and len(data) >= 12:
+        port, cid = unpack_from("=II", data, 4)
+        return family, str(cid), port
     return family, None, None

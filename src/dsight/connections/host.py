@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from _socket import socket as Socket
     from collections.abc import Callable, Iterator
     from typing import Protocol
+
+    from dsight.connections.host_unix import UnixSocket
 else:
     Protocol = object
 
@@ -53,11 +55,17 @@ class Host(Protocol):
         """Where packets to an address go: "local" (to this host itself), "unicast", "none" (no route),
         "unreachable", "prohibit", "blackhole", or another word of ip-route(8)."""
 
-    def listening(self, netns: int | None, pid: int) -> tuple[Listening, ...] | None:
-        """Its listening sockets."""
+    def listening(self, netns: int | None, pid: int, protocol: int = 6) -> tuple[Listening, ...] | None:
+        """Its listening sockets, of TCP (6); of UDP (17) those that are bound and not connected."""
+
+    def unix_sockets(self, netns: int | None, pid: int) -> tuple[UnixSocket, ...] | None:
+        """Its UNIX sockets that have a name."""
 
     def owner(self, inode: int) -> Owner | None:
         """Who holds the socket (the first process found)."""
+
+    def comm(self, pid: int) -> str | None:
+        """The name of a process."""
 
 
 # rtnetlink and sock_diag, include/uapi/linux/{netlink,rtnetlink,sock_diag,inet_diag}.h
@@ -70,7 +78,7 @@ _HEADER = "=IHHII"  # length, type, flags, sequence, port id
 _RTMSG = "=BBBBBBBBI"  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
 _DIAG_REQUEST = "=BBBBI48x"  # family, protocol, ext, pad, states, id
 _DIAG_MESSAGE = "=BBBBHH16s16sIIIIIIII"  # family .. retrans, ports, addresses, if, cookies, expires, rq, wq, uid, inode
-_LISTEN_STATE = 1 << 10
+_LISTEN_STATE, _CLOSE_STATE = 1 << 10, 1 << 7
 _INET_DIAG_SKV6ONLY = 11
 _ROUTE_TYPES = ("unspec", "unicast", "local", "broadcast", "anycast", "multicast",
                 "blackhole", "unreachable", "prohibit", "throw")  # fmt: skip
@@ -95,10 +103,16 @@ class KernelHost:
             self._put(key, self._ask(_NETLINK_ROUTE, netns, pid, lambda s: _route(s, address)))
         return self._known[key][1]  # type: ignore[return-value]
 
-    def listening(self, netns: int | None, pid: int) -> tuple[Listening, ...] | None:
-        key = ("listening", netns)
+    def listening(self, netns: int | None, pid: int, protocol: int = 6) -> tuple[Listening, ...] | None:
+        key = ("listening", netns, protocol)
         if not self._fresh(key):
-            self._put(key, self._ask(_NETLINK_SOCK_DIAG, netns, pid, _listening))
+            self._put(key, self._ask(_NETLINK_SOCK_DIAG, netns, pid, lambda s: _listening(s, protocol)))
+        return self._known[key][1]  # type: ignore[return-value]
+
+    def unix_sockets(self, netns: int | None, pid: int) -> tuple[UnixSocket, ...] | None:
+        key = ("unix", netns)
+        if not self._fresh(key):
+            self._put(key, self._ask(_NETLINK_SOCK_DIAG, netns, pid, _unix_sockets))
         return self._known[key][1]  # type: ignore[return-value]
 
     def owner(self, inode: int) -> Owner | None:
@@ -112,8 +126,12 @@ class KernelHost:
             found = self._owners.get(inode)
         if found is None:
             return None
-        comm = read_text(f"/proc/{found[0]}/comm")
-        return None if comm is None else Owner(found[0], comm.rstrip("\n"))
+        comm = self.comm(found[0])
+        return None if comm is None else Owner(found[0], comm)
+
+    def comm(self, pid: int) -> str | None:
+        comm = read_text(f"/proc/{pid}/comm")
+        return None if comm is None else comm.rstrip("\n")
 
     def _fresh(self, key: tuple[object, ...]) -> bool:
         known = self._known.get(key)
@@ -257,14 +275,23 @@ def _route(sock: Socket, address: str) -> str | None:
     return None
 
 
-def _listening(sock: Socket) -> tuple[Listening, ...]:
+def _listening(sock: Socket, protocol: int) -> tuple[Listening, ...]:
+    states = _LISTEN_STATE if protocol == 6 else _CLOSE_STATE
     found = []
     for family in (AF_INET, AF_INET6):
-        sock.send(_request(_SOCK_DIAG_BY_FAMILY, _NLM_F_DUMP, pack(_DIAG_REQUEST, family, 6, 0, 0, _LISTEN_STATE)))
+        sock.send(_request(_SOCK_DIAG_BY_FAMILY, _NLM_F_DUMP, pack(_DIAG_REQUEST, family, protocol, 0, 0, states)))
         for kind, answer in _messages(sock):
             if kind == _SOCK_DIAG_BY_FAMILY:
                 found.append(_listening_socket(answer))
     return tuple(found)
+
+
+def _unix_sockets(sock: Socket) -> tuple[UnixSocket, ...]:
+    from dsight.connections.host_unix import parse, request
+
+    sock.send(_request(_SOCK_DIAG_BY_FAMILY, _NLM_F_DUMP, request()))
+    found = [parse(answer) for kind, answer in _messages(sock) if kind == _SOCK_DIAG_BY_FAMILY]
+    return tuple(s for s in found if s is not None)
 
 
 def _listening_socket(answer: bytes) -> Listening:

@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from dsight.connections.lives import Life
+
 # Outcomes, the worst first: the order of the summary.
 OUTCOMES = (
     "refused",
@@ -87,7 +89,7 @@ class Diagnosis(Value):
 
 
 class Report(Value):
-    """One event of the record: `attempt`, `hanging`, `outcome`."""
+    """One event of the record: `attempt`, `hanging`, `outcome`, `accepted`, `closed`."""
 
     event: str
     time: int
@@ -105,6 +107,7 @@ class Report(Value):
     syns: int | None = None
     diagnosis: Diagnosis | None = None
     datagrams: int | None = None  # UDP: how many were sent
+    life: Life | None = None  # with `closed`
 
 
 class Lost(Value):
@@ -154,9 +157,12 @@ def facts_json(report: Report) -> dict[str, Any]:
     if report.event == "outcome":
         out["outcome"] = report.outcome
         out["error"] = report.error
-    if report.event != "attempt":
+    if report.life is not None:
+        out |= {name: getattr(report.life, name) for name in report.life._fields}
+    elif report.event not in ("attempt", "accepted"):
         out["latency_ns"] = report.latency_ns
         out["syns"] = report.syns
+    if report.event not in ("attempt", "accepted"):
         if report.datagrams is not None:
             out["datagrams"] = report.datagrams
         out["diagnosis"] = (

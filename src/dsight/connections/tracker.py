@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from dsight.connections.events import Event
+    from dsight.connections.lives import Life
 
 SECOND = 1_000_000_000
 LIMIT = 65536  # open attempts (and calls) remembered; beyond it the oldest is given up as pending
@@ -96,7 +97,8 @@ class Evidence(Value):
 
 
 class Change(Value):
-    """One change of one attempt: event is attempt, hanging or outcome."""
+    """One change of one attempt: event is attempt, hanging or outcome; or of a connection that stands
+    (lives.py): accepted, closed."""
 
     event: str
     time: int
@@ -116,6 +118,8 @@ class Change(Value):
     evidence: Evidence = Evidence()
     datagrams: int | None = None  # UDP: how many were sent
     listener: int | None = None  # pid of who made the listening socket, where the kernel says so
+    sock: int = 0  # TCP: address of the socket
+    life: Life | None = None  # with `closed`
 
 
 class _Call:
@@ -194,6 +198,7 @@ class _Attempt:
             outcome,
             error,
             Evidence(**self.facts),
+            sock=self.sock,
         )
 
 

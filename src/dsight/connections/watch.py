@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dsight.connections.diagnose import diagnose, place, remote
 from dsight.connections.events import Fork, ProcessExit, Who
+from dsight.connections.lives import LIMIT, LIMIT_RESETS, Lives, reset_early
 from dsight.connections.model import FAILED, Endpoint, Report, error_name
 from dsight.connections.tracker import Tracker
 from dsight.value import Value
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
     from typing import Any, Protocol
 
+    from dsight.connections.diagnose import Place
     from dsight.connections.host import Host
-    from dsight.connections.model import Process
+    from dsight.connections.model import Diagnosis, Process
     from dsight.connections.processes import Processes
     from dsight.connections.tracker import Change
 
@@ -54,6 +56,9 @@ class Selection(Value):
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     uids: frozenset[int] = frozenset()
     failed: bool = False  # only what failed, or hangs
+    paths: tuple[str, ...] = ()  # of UNIX sockets, with * ? [..]; with `networks`, either is taken
+    accepted: bool = False  # also connections that the processes accept
+    closed: bool = False  # also how connections end, those accepted included
 
     def takes_who(self, who: Who) -> bool:
         """Whether its attempts may be selected."""
@@ -66,18 +71,30 @@ class Selection(Value):
         return True
 
     def takes(self, change: Change) -> bool:
-        """Whether an attempt of one of them is selected, by where it goes."""
+        """Whether an attempt of one of them is selected, by where it goes; of what is accepted, by the
+        port here and the address there."""
         address, port = change.remote
+        if change.event == "accepted":
+            port = change.local[1]
         if self.ports and port not in self.ports:
             return False
-        if self.networks:
-            from ipaddress import ip_address
+        if not (self.networks or self.paths):
+            return True
+        if address is None:
+            return False
+        if change.family == "unix":
+            from fnmatch import fnmatchcase
 
-            if address is None:
-                return False
-            ip = ip_address(address)
-            return any(ip in network for network in self.networks)
-        return True
+            return any(fnmatchcase(address, path) for path in self.paths)
+        if not self.networks or change.family not in ("inet", "inet6"):
+            return False
+        from ipaddress import ip_address
+
+        ip = ip_address(address)
+        return any(ip in network for network in self.networks)
+
+
+_SYNS = ("tcp", "mptcp", None)  # the protocols that have SYNs
 
 
 class _Known:
@@ -111,7 +128,9 @@ class Watcher:
         self._roots = roots
         self._tree = set(roots or ())
         self._tracker = Tracker()
-        self._trackers: list[Tracks] = [self._tracker, *(make(self._tracker.caller) for make in trackers)]
+        self._limit = LIMIT if self._selection.closed else LIMIT_RESETS
+        self._lives = Lives(self._tracker.caller, self._limit)
+        self._trackers: list[Tracks] = [self._tracker, self._lives, *(make(self._tracker.caller) for make in trackers)]
         self._decoders: dict[int, Callable[..., Any]] = {}
         self._takers: dict[type, list[Callable[[Any], list[Change]]]] = {}
         for tracker in self._trackers:
@@ -119,6 +138,7 @@ class Watcher:
             for kind, handle in tracker.handlers.items():
                 self._takers.setdefault(kind, []).append(handle)
         self._open: dict[str, _Known] = {}  # selected attempts without an outcome
+        self._standing: dict[str, _Known] = {}  # selected connections, until they close
 
     def feed(self, values: tuple[Any, ...]) -> list[Report]:
         """The reports that one record causes."""
@@ -132,7 +152,6 @@ class Watcher:
             return []
         if isinstance(event, ProcessExit):
             self._tree.discard(event.pid)
-            return []
         if isinstance(event, Who) and not (self._is_ours(event) and self._selection.takes_who(event)):
             self._tracker.forget(event.tid)
             return []
@@ -161,7 +180,39 @@ class Watcher:
     def _reports(self, changes: list[Change]) -> list[Report]:
         return [report for change in changes if (report := self._report(change)) is not None]
 
+    def _stands(self, change: Change, known: _Known) -> None:
+        """A selected connection stands: its end will be told, where there is a socket to know it by."""
+        if not change.sock:
+            return
+        if len(self._standing) >= self._limit:
+            del self._standing[next(iter(self._standing))]
+        self._standing[change.id] = known
+        self._lives.begin(change)
+
+    def _inbound(self, change: Change) -> Report | None:
+        """`accepted`."""
+        if not self._selection.takes(change):
+            return None
+        known = _Known(self._processes.process(change.who, change.netns))
+        self._stands(change, known)
+        if not self._selection.accepted or self._selection.failed:
+            return None
+        return self._made(change, known, place(change, self._host, False), None)
+
+    def _end(self, change: Change) -> Report | None:
+        """`closed`: where it is asked for, and where it is a failure."""
+        known = self._standing.pop(change.id, None)
+        early = reset_early(change)
+        if known is None or not (early or (self._selection.closed and not self._selection.failed)):
+            return None
+        where = place(change, self._host, early, known.own)
+        return self._made(change, known, where, diagnose(change, where, self._host))
+
     def _report(self, change: Change) -> Report | None:
+        if change.event == "accepted":
+            return self._inbound(change)
+        if change.event == "closed":
+            return self._end(change)
         if change.event == "attempt":
             if not self._selection.takes(change):
                 return None
@@ -171,6 +222,8 @@ class Watcher:
             return None
         if change.event == "outcome":
             del self._open[change.id]
+            if change.outcome == "connected":
+                self._stands(change, known)
         if self._selection.failed and (
             change.event == "attempt" or (change.event == "outcome" and change.outcome not in FAILED)
         ):
@@ -178,6 +231,10 @@ class Watcher:
         told = change.event != "attempt"
         where = place(change, self._host, told, known.own)
         known.own = where.self_
+        return self._made(change, known, where, diagnose(change, where, self._host) if told else None)
+
+    def _made(self, change: Change, known: _Known, where: Place, diagnosis: Diagnosis | None) -> Report:
+        told = change.event in ("hanging", "outcome")
         return Report(
             change.event,
             change.time,
@@ -186,20 +243,29 @@ class Watcher:
             change.protocol,
             change.family,
             change.via,
-            Endpoint(*change.local),
+            _local(change),
             remote(change, where, self._host),
             change.blocking,
             change.outcome,
             error_name(change.error),
             change.waited if told else None,
-            change.syns if told else None,
-            diagnose(change, where, self._host) if told else None,
+            change.syns if told and change.protocol in _SYNS else None,
+            diagnosis,
+            change.datagrams if told else None,
+            change.life,
         )
 
     def _is_ours(self, who: Who) -> bool:
         if self._roots is None or who.pid in self._tree:
             return True
         return any(pid in self._roots for pid, _ in who.parents)
+
+
+def _local(change: Change) -> Endpoint:
+    """The record's local end."""
+    if change.family == "unix":
+        return Endpoint(None, None, path=change.local[0])
+    return Endpoint(*change.local)
 
 
 # What the files say that is filled in here.
@@ -214,30 +280,45 @@ class Part(Value):
     files: tuple[str, ...] = ()  # clauses
     asks: tuple[str, ...] = ()  # files with clauses that set self->who, which come before who.d
     probes: tuple[str, ...] = ()  # theirs
+    text: str = ""  # clauses that had to be put together
     wanted: str = ""  # which other sockets' connect(2) is told, as a D expression over `this`
 
 
-def script(tree: bool, has_probe: Callable[[str, int], bool], parts: Iterable[Part] = ()) -> str:
+# Connections that processes accept; and, added by script(), how connections end.
+ACCEPTED = Part(("accept.d",), ("accept_ask.d",), ("syscall::accept:return", "syscall::accept4:return"))
+_ENDS = {True: ("end_all.d", "rawtp:::inet_sock_set_state"), False: ("end_reset.d", "rawtp:::tcp_receive_reset")}
+
+
+def script(tree: bool, has_probe: Callable[[str, int], bool], parts: Iterable[Part] = (), closed: bool = False) -> str:
     """The D program: connections/*.d as this kernel can run it.
 
     `tree`: with forks and exits, to know descendants.  `has_probe(name, n)`: whether the raw
-    tracepoint exists and has more than n arguments.
+    tracepoint exists and has more than n arguments.  `closed`: with all ends of connections, not
+    only those that are failures.
     """
     parts = tuple(parts)
-    connect = _read("connect.d").replace(_WANTED, " || ".join([_WANTED, *(p.wanted for p in parts if p.wanted)]))
-    who = _read("who.d").replace(_WHERE, ", ".join(dict.fromkeys([_WHERE, *(n for p in parts for n in p.probes)])))
-    tcp = _read("tcp.d")
+    connect = read("connect.d").replace(_WANTED, " || ".join([_WANTED, *(p.wanted for p in parts if p.wanted)]))
+    who = read("who.d").replace(_WHERE, ", ".join(dict.fromkeys([_WHERE, *(n for p in parts for n in p.probes)])))
+    tcp = read("tcp.d")
     if not has_probe("tcp_retransmit_skb", 2):
         tcp = tcp.replace(_RETRANSMIT_ERROR, "trace(0)")
-    text = [connect, *(_read(f) for p in parts for f in p.asks), who, tcp]
+    text = [connect, *(read(f) for p in parts for f in p.asks), who, tcp]
     if has_probe("icmp_send", 0):
-        text.append(_read("icmp.d"))
-    text += [_read(f) for p in parts for f in p.files]
+        text.append(read("icmp.d"))
+    text += [read(f) for p in parts for f in p.files] + [p.text for p in parts]
+    end, probe = _ENDS[closed]
+    text += [read(end), read("end.d").replace("rawtp:::END", probe)]
     if tree:
-        text.append(_read("tree.d"))
+        text.append(read("tree.d"))
     return "".join(text)
 
 
-def _read(name: str) -> str:
+def who(probes: str, flag: str) -> str:
+    """Clauses that record who is running, at `probes`, where the D variable `flag` is not 0."""
+    return read("who.d").replace(_WHERE, probes).replace("self->who", flag)
+
+
+def read(name: str) -> str:
+    """A D file of this package."""
     with open(f"{__file__.rpartition('/')[0]}/{name}", encoding="ascii") as file:
         return file.read()

@@ -51,6 +51,12 @@ def string_text(raw: bytes) -> str:
     return printable(raw.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")).replace("\t", "\\x09")
 
 
+def script_text(raw: bytes) -> str:
+    """Likewise a literal of the script: its line ends and tabs stay, as those of a format do."""
+    text = raw.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+    return "\n".join([printable(line) for line in text.split("\n")])
+
+
 def inet_text(raw: bytes) -> str:
     """An inet field (record.INET_SIZE) as an address; "" for other families."""
     import sys
@@ -66,6 +72,7 @@ def inet_text(raw: bytes) -> str:
 
 # Each event looks here first: process names and addresses repeat.
 STRINGS = Cache(string_text)
+LITERALS = Cache(script_text)
 # Width of a traced integer by its size in bytes, after one space.
 INTEGER_WIDTHS = {1: 3, 2: 5, 4: 8, 8: 16}
 ADDRESSES = Cache(inet_text)
@@ -335,6 +342,13 @@ def named(field: Field) -> Cache:
     return Cache(lambda value: printable(names.get(value, "?")))
 
 
+def text_of(field: Field) -> Cache:
+    """What shows a field of kind n, inet, s or b as text."""
+    if field.kind == "n":
+        return named(field)
+    return ADDRESSES if field.kind == "inet" else LITERALS if field.show == "script" else STRINGS
+
+
 TEXT_LETTERS = {"c": safe_char, "C": escaped_char, "T": relative_time, "Y": wall_time, "P": service, "I": ipv4}
 
 
@@ -349,8 +363,9 @@ def _conversion(text: str, conversion: Conversion, field: Field, texts: Texts | 
     if letter in "sS" and kind == "n":
         return _spec(conversion, "-", "s"), named(field)
     if letter in "sSI" and kind in ("s", "b", "inet"):
-        how: Converter = ADDRESSES if kind == "inet" else Cache(escaped_string) if letter == "S" else STRINGS
-        return _spec(conversion, "-", "s"), how
+        return _spec(conversion, "-", "s"), Cache(escaped_string) if letter == "S" and kind != "inet" else text_of(
+            field
+        )
     if kind not in ("i", "u"):
         raise fail("D_PRINTF_ARG_TYPE", f'%{letter} cannot show this argument: "{text}"')
     if letter in TEXT_LETTERS:

@@ -12,7 +12,6 @@ import struct
 from dsight.consumer.decode import FAULT_STRUCT, Decoder, fault, string_value, unpacker
 from dsight.consumer.display import Display
 from dsight.consumer.format import (
-    ADDRESSES,
     INTEGER_WIDTHS,
     STRINGS,
     Cache,
@@ -20,9 +19,9 @@ from dsight.consumer.format import (
     compile_format,
     hexdump,
     literal,
-    named,
     plain_texts,
     raw_text,
+    text_of,
 )
 from dsight.consumer.outlet import Outlet
 from dsight.errors import UsageError, fail
@@ -411,8 +410,7 @@ class _Plan:
             return Template("%d" if quiet else f" %{INTEGER_WIDTHS[field.size]}d", ((name, None),))
         if field.kind == "b":
             return Template("%s" if quiet else "  %-33s", ((name, hexdump if rawbytes else raw_text),))
-        how = named(field) if field.kind == "n" else ADDRESSES if field.kind == "inet" else STRINGS
-        return Template("%s" if quiet else "  %-33s", ((name, how),))
+        return Template("%s" if quiet else "  %-33s", ((name, text_of(field)),))
 
     def _rendered(self, action: Action, field: Field) -> Callable[[Any], str]:
         """print(): the value with its type."""
@@ -420,7 +418,7 @@ class _Plan:
 
         shape = action.shape
         assert shape is not None
-        how = named(field) if field.kind == "n" else {"s": STRINGS, "inet": ADDRESSES}.get(field.kind)
-        if how is None:
+        if field.kind not in ("n", "s", "inet"):
             return lambda value: typed_value(shape, value)
+        how = STRINGS if field.kind == "s" else text_of(field)
         return lambda value: typed_value(shape, how[value])

@@ -32,14 +32,18 @@ inline string net_laddr[struct sock *sk] = net_is_v6[sk] ?
 	inet_ntoa6(&sk->__sk_common.skc_v6_rcv_saddr) : inet_ntoa(&sk->__sk_common.skc_rcv_saddr);
 inline string net_raddr[struct sock *sk] = net_is_v6[sk] ?
 	inet_ntoa6(&sk->__sk_common.skc_v6_daddr) : inet_ntoa(&sk->__sk_common.skc_daddr);
-inline uint16_t net_lport[struct sock *sk] = ntohs(((struct inet_sock *)sk)->inet_sport);
+/* A request for a socket (state 12, TCP_NEW_SYN_RECV) has struct sock_common only, and a listener. */
+inline struct sock *net_full[struct sock *sk] =
+	sk->__sk_common.skc_state == 12 ? sk->__sk_common.skc_listener : sk;
+inline uint16_t net_lport[struct sock *sk] =
+	sk->__sk_common.skc_state == 12 ? sk->__sk_common.skc_num : ntohs(((struct inet_sock *)sk)->inet_sport);
 inline uint16_t net_rport[struct sock *sk] = ntohs(sk->__sk_common.skc_dport);
 
 /* Zones are network namespaces: their inodes, as in /proc/PID/ns/net. */
 inline zoneid_t net_zone[struct sock *sk] = sk->__sk_common.skc_net.net->ns.inum;
 inline zoneid_t net_dev_zone[struct net_device *dev] = dev->nd_net.net->ns.inum;
 
-/* ---- of a packet: its headers in an sk_buff, and what an IP header says */
+/* ---- of a packet: its headers as the offsets in the sk_buff have them, and what an IP header says */
 
 inline unsigned char *net_skb_ip[struct sk_buff *skb] = (unsigned char *)(skb->head + skb->network_header);
 inline unsigned char *net_skb_transport[struct sk_buff *skb] = (unsigned char *)(skb->head + skb->transport_header);
@@ -57,3 +61,25 @@ inline uint32_t net_ip_plength[unsigned char *ip, uint32_t length] = net_ip_is_v
 
 inline uint16_t net_be16[unsigned char *p] = p[0] << 8 | p[1];
 inline uint32_t net_be32[unsigned char *p] = ntohl(*(uint32_t *)p);
+
+/* ---- is an address this host's */
+
+/* Whether what a device received, to an address, is for this host: the device does not forward, or has the address (of
+   its first four). */
+inline int net_has4[struct in_ifaddr *a, uint32_t to] = a != 0 && a->ifa_local == to;
+inline struct in_ifaddr *net_next4[struct in_ifaddr *a] = a != 0 ? a->ifa_next : (struct in_ifaddr *)0;
+inline int net_among4[struct in_ifaddr *a, uint32_t to] = net_has4[a, to] || net_has4[net_next4[a], to] ||
+	net_has4[net_next4[net_next4[a]], to] || net_has4[net_next4[net_next4[net_next4[a]]], to];
+inline int net_here4[struct net_device *dev, uint32_t to] = dev->ip_ptr != 0 &&
+	(dev->ip_ptr->cnf.data[0] == 0 || net_among4[dev->ip_ptr->ifa_list, to]);
+
+inline struct inet6_ifaddr *net_entry6[struct list_head *node] =
+	(struct inet6_ifaddr *)((char *)node - offsetof(struct inet6_ifaddr, if_list));
+inline int net_same6[uint64_t *a, uint64_t *b] = a[0] == b[0] && a[1] == b[1];
+inline int net_has6[struct list_head *node, uint64_t *to] = net_same6[(uint64_t *)&net_entry6[node]->addr, to];
+inline int net_among6[struct list_head *head, uint64_t *to] = head->next != head && (net_has6[head->next, to] ||
+	head->next->next != head && (net_has6[head->next->next, to] ||
+	head->next->next->next != head && (net_has6[head->next->next->next, to] ||
+	head->next->next->next->next != head && net_has6[head->next->next->next->next, to])));
+inline int net_here6[struct net_device *dev, uint64_t *to] = dev->ip6_ptr != 0 &&
+	(dev->ip6_ptr->cnf.forwarding == 0 || net_among6[&dev->ip6_ptr->addr_list, to]);

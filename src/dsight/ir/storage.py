@@ -344,7 +344,15 @@ def action_fields(stmt: typed.ActionStmt, script: typed.Script, options: Options
                 stmt.span, f"-x printsize={size}, or print one of its members",
             )  # fmt: skip
         return [Field("b", 0, size)]
-    return [value_field(e, script, options) for e in stmt.args]
+    return [
+        f.replace(show="script") if f.kind == "s" and _is_literal(e) else f
+        for e, f in zip(stmt.args, [value_field(e, script, options) for e in stmt.args])
+    ]
+
+
+def _is_literal(e: typed.TExpr) -> bool:
+    """Whether a string can only be what stands in the script, such as `x ? "\\n" : ""`."""
+    return isinstance(e, typed.Str) or (isinstance(e, typed.Cond) and _is_literal(e.then) and _is_literal(e.other))
 
 
 def tracemem_size(stmt: typed.ActionStmt) -> int:

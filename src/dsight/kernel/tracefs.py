@@ -81,6 +81,10 @@ class TraceFs:
         """The fields of its record, the common ones first; () where there is no such event."""
         return parse_format(self._read(f"{system}/{event}/format"))
 
+    def count(self, system: str, event: str) -> int:
+        """How many fields its record has, the common ones too: `format` without its parser."""
+        return self._read(f"{system}/{event}/format").count("\tfield:")
+
     def syscall_names(self) -> list[str]:
         """The system calls with events of their own, sorted, as the kernel calls their entry
         functions ("newstat"): kernel.syscalls knows their numbers."""

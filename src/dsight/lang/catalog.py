@@ -37,12 +37,14 @@ class ArgType(Value):
     `native` is the type of the value the provider hands over as raw argument `source`
     (arg0.. of the probe's own context), spelled in D ("struct sock *"); `translated`, where
     not empty, is what the script sees ("ipinfo_t *"), reached through the translator
-    `translated < native >` of the D library.
+    `translated < native >` of the D library.  `through`, where not empty: a library inline that the
+    raw argument is put through first; the translator is from its type.
     """
 
     native: str
     source: int
     translated: str = ""
+    through: str = ""
 
 
 class Catalog(Protocol):

@@ -70,6 +70,8 @@ def check(
                 errors += error.diagnostics
     if errors:
         raise CompileError(errors[:_SHOWN])
+    while cx.kept:
+        clauses += [c.replace(kept=True) for c in _clauses(cx, cx.kept.pop(0), len(clauses), True)]
     if cx.widened:
         clauses = [c.replace(body=check_agg.rewiden(c.body, cx)) for c in clauses]
     return Script(tuple(clauses), tuple(cx.variables.values()), tuple(cx.aggs.values()), tuple(pragmas))
@@ -101,8 +103,9 @@ def _clause(cx: Scope, item: ast.Clause, index: int, found: tuple[Probe, ...]) -
     predicate = None if item.predicate is None else _predicate(cx, item.predicate)
     body = check_stmt.body(cx, item.body or ())
     check_act.order(body)
+    members = tuple(sorted(cx.clause.members))
     cx.clause = None
-    return TypedClause(index, found, predicate, body, not item.body, item.span)
+    return TypedClause(index, found, predicate, body, not item.body, item.span, members)
 
 
 def _predicate(cx: Scope, e: ast.Expr) -> TExpr:
@@ -135,7 +138,7 @@ def _unmatched(catalog: Catalog, desc: ast.ProbeDesc) -> CompileError:
 def _near(catalog: Catalog, desc: ast.ProbeDesc) -> str | None:
     """What may have been meant: the field that is wrong, with near names."""
     fields = ("provider", "module", "function", "name")
-    if desc.provider:
+    if desc.provider and not desc.module.startswith("/"):
         everything = catalog.probes(desc.replace(provider="", module="", function="", name=""))
         providers = sorted({p.provider for p in everything})
         if not any(c in desc.provider for c in "*?[") and desc.provider not in providers:
@@ -153,7 +156,7 @@ def _near(catalog: Catalog, desc: ast.ProbeDesc) -> str | None:
             if len(names) <= 8:
                 return f"the {field} can be {', '.join(n or '(empty)' for n in names)}"
             return f"no {field} is called {given}: see dtrace -l -P {there[0].provider}"
-    if not desc.name:
+    if not desc.name or desc.module.startswith("/"):
         return None
     return suggest(desc.name, {p.name for p in catalog.probes(desc.replace(module="", function="", name=""))})
 

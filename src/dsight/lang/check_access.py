@@ -131,6 +131,21 @@ def _library(cx: Scope, name: str, span: Span) -> TExpr | None:
     return None
 
 
+def _kept(cx: Scope, name: str) -> Variable | None:
+    """A variable that the library keeps: declared, with its file's other ones and their clauses, at first use."""
+    file = cx.library.variable(name)
+    if file is None:
+        return None
+    from dsight.lang.check import declaration
+
+    for item in file.items:
+        if isinstance(item, ast.Clause):
+            cx.kept.append(item)
+        elif isinstance(item, ast.Declaration) and not item.spec.storage:
+            declaration(cx, item)
+    return cx.variables["global", name]
+
+
 def _enumerator(cx: Scope, name: str, span: Span) -> TExpr | None:
     """An enumerator of the kernel, if it is written as they are: a misspelt variable must not become one."""
     value = cx.catalog.enumerator(name) if name.isupper() else None
@@ -295,7 +310,10 @@ def _arg(cx: Scope, e: ast.Index) -> TExpr:
     native = declare.spelled(cx, arg.native)
     if isinstance(unqualified(native), Void):
         raise fail("D_ARGS_TYPE", f"args[{index.value}] of {clause.desc} has no value", e.span)
-    given = Arg(native, e.span, arg.source)
+    given: TExpr = Arg(native, e.span, arg.source)
+    if arg.through:
+        given = check_xlate.through(cx, arg.through, given, e.span)
+        native = given.type
     if not arg.translated or arg.translated == arg.native:
         return given
     target = declare.spelled(cx, arg.translated)
@@ -459,6 +477,8 @@ def element(cx: Scope, e: ast.Index) -> TExpr | None:
         if name in builtins.ARRAYS and name not in cx.params and ("global", name) not in cx.variables:
             return _fd(cx, e) if name == "fds" else _register(cx, e)
         var = cx.variables.get(("global", name)) if name not in cx.params else None
+        if var is None and name not in cx.params and name not in cx.inlines:
+            var = _kept(cx, name)
         if var is not None and var.keys is not None:
             return _assoc(cx, var, e)
         item = None if var is not None or name in cx.params else check_xlate.find_inline(cx, name)

@@ -13,6 +13,8 @@ from dsight.lang.types import Int, Stack, Symaddr, Type, is_stringlike, unqualif
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dsight.lang import ast
 
 
@@ -73,13 +75,13 @@ def arguments(cx: Scope, lit: ast.StrLit, given: list[TExpr], what: str = "print
                 )  # fmt: skip
             raise fail(
                 "D_PRINTF_ARG_PROTO",
-                f"the format has {len(wanted)} conversions, but {_count(len(given))} given: nothing for {_said(part)}",
+                f"the format has {_conversions(wanted)}, but {_count(len(given))} given: nothing for {_said(part)}",
                 lit.span,
             )
         result.append(argument(given[n], kind, part, star, n + 2))
     if len(given) > len(wanted):
         raise fail(
-            "D_PRINTF_ARG_EXTRA", f"the format has {len(wanted)} conversions, but {_count(len(given))} given",
+            "D_PRINTF_ARG_EXTRA", f"the format has {_conversions(wanted)}, but {_count(len(given))} given",
             given[len(wanted)].span, "remove the argument or add a conversion for it",
         )  # fmt: skip
     return tuple(result)
@@ -87,6 +89,10 @@ def arguments(cx: Scope, lit: ast.StrLit, given: list[TExpr], what: str = "print
 
 def _count(n: int) -> str:
     return f"{n} argument{' is' if n == 1 else 's are'}"
+
+
+def _conversions(wanted: Sequence[object]) -> str:
+    return f"{len(wanted)} conversion{'' if len(wanted) == 1 else 's'}"
 
 
 def _said(part: printf.Conversion) -> str:

@@ -154,6 +154,8 @@ def member(cx: Scope, base: Translated, name: str, span: Span) -> TExpr:
             span,
             f"it gives {offered}" if offered else None,
         )
+    if cx.clause is not None:
+        cx.clause.members.add((made.output.name, name))
     given = base.input
     where = f"{made.output}.{name} < {made.input}"
     if is_pure(given):
@@ -246,6 +248,14 @@ def _inline_type(cx: Scope, item: ast.Inline) -> Type:
     if item.params is not None and len(plain) == len(d.levels):
         plain = tuple(x for x in d.levels if isinstance(x, ast.Pointers))
     return declare.declarator_type(cx, declare.specified(cx, item.decl.spec), d.replace(levels=plain))
+
+
+def through(cx: Scope, name: str, given: TExpr, span: Span) -> TExpr:
+    """A library's inline of one parameter, of a value that costs nothing."""
+    item = cx.library.inline(name)
+    assert item is not None and item.params is not None and is_pure(given)
+    bound = {item.params[0].declarators[0].name: given}
+    return _expand(cx, name, bound, item.value, _inline_type(cx, item), span, "D_OP_INCOMPAT")
 
 
 def inline(cx: Scope, item: ast.Inline, args: tuple[ast.Expr, ...], span: Span) -> TExpr:

@@ -3,6 +3,9 @@
 A file is parsed only when a script uses a name it defines: `dlib.INDEX` and
 `dlib.TRANSLATORS` say which file that is, without opening it.  What a file
 defines stays syntax here; the checker resolves each item when it is first used.
+
+A file may also keep something: it declares global variables and has clauses that fill them.
+Those clauses become part of a script that uses one of the variables.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ class Library:
         self._declarations: dict[str, ast.Declaration] = {}
         self._inlines: dict[str, ast.Inline] = {}
         self._translators: dict[str, list[ast.Translator]] = {}
+        self._variables: dict[str, ast.Program] = {}  # the whole file each is declared in
         for name in _ordered(files or {}):
             self._loaded.add(name)
             self._add(self._parse(name, files[name]))  # type: ignore[index]
@@ -53,6 +57,11 @@ class Library:
         self._load(dlib.TRANSLATORS.get(output, ""))
         return self._translators.get(output, [])
 
+    def variable(self, name: str) -> ast.Program | None:
+        """The file that declares a global variable of this name."""
+        self._load(dlib.INDEX.get(name, ""))
+        return self._variables.get(name)
+
     def names(self) -> list[str]:
         """All names, for suggestions."""
         return [*dlib.INDEX, *self._declarations, *self._inlines]
@@ -75,6 +84,8 @@ class Library:
             if isinstance(item, ast.Declaration):
                 for name in declared_names(item):
                     self._declarations.setdefault(name, item)
+                for name in variables(item):
+                    self._variables.setdefault(name, program)
             elif isinstance(item, ast.Inline):
                 self._inlines.setdefault(item.decl.declarators[0].name, item)
             elif isinstance(item, ast.Translator):
@@ -139,6 +150,11 @@ def declared_names(decl: ast.Declaration) -> list[str]:
     return names
 
 
+def variables(decl: ast.Declaration) -> list[str]:
+    """The global variables of a declaration."""
+    return [] if decl.spec.storage else [d.name for d in decl.declarators]
+
+
 def index(programs: dict[str, ast.Program]) -> tuple[dict[str, str], dict[str, str], list[str]]:
     """(INDEX, TRANSLATORS, TYPES) as `dlib/__init__.py` should have them for these files."""
     names: dict[str, str] = {}
@@ -147,7 +163,7 @@ def index(programs: dict[str, ast.Program]) -> tuple[dict[str, str], dict[str, s
     for file, program in programs.items():
         for item in program.items:
             if isinstance(item, ast.Declaration):
-                for name in declared_names(item):
+                for name in declared_names(item) + variables(item):
                     names[name] = file
                 if item.spec.storage == "typedef":
                     types += [d.name for d in item.declarators]

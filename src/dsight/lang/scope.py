@@ -47,6 +47,7 @@ class Clause:
         self.desc = desc
         self.probes = probes
         self.args: dict[tuple[ArgType, ...], Probe] | None = None  # each set of args[] types, and a probe with it
+        self.members: set[tuple[str, str]] = set()  # used of translated structs: the struct, the member
 
 
 class Scope:
@@ -72,6 +73,7 @@ class Scope:
         self.expansions = 0  # of inlines and translators, so far
         self.spelled: dict[str, Type] = {}
         self.program: ast.Program | None = None
+        self.kept: list[ast.Clause] = []  # of the library's files whose variables are used
         self._temps = 0
 
     def expr(self, e: ast.Expr) -> TExpr:

@@ -226,7 +226,8 @@ class AggStmt(TStmt):
 
 class Clause(Value):
     """`index`: position in the script, from 0.  `default`: no body was written, or an empty one: the
-    default action (a record with the probe alone) applies."""
+    default action (a record with the probe alone) applies.  `members`: what is used of translated
+    structs, (struct, member).  `kept`: it is the library's, and keeps what the script uses."""
 
     index: int
     probes: tuple[Probe, ...]
@@ -234,6 +235,8 @@ class Clause(Value):
     body: tuple[TStmt, ...]
     default: bool
     span: Span
+    members: tuple[tuple[str, str], ...] = ()
+    kept: bool = False
 
 
 class Script(Value):

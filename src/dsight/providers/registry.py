@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dsight.kernel.tracefs import TraceFs
     from dsight.lang.ast import ProbeDesc
     from dsight.lang.catalog import ArgType, Probe
+    from dsight.lang.typed import Clause
     from dsight.providers.base import AttachPlan, Provider
 
 
@@ -35,7 +36,7 @@ _PROBE_NAMES = {
 class Registry:
     """Providers, made when first asked for; a Catalog."""
 
-    NAMES = ("dtrace", "tcp", "ip", "udp", "profile", "syscall", "rawtp", "uprobe")
+    NAMES = ("dtrace", "tcp", "ip", "udp", "icmp", "mib", "profile", "syscall", "rawtp", "uprobe")
 
     def __init__(self) -> None:
         self._btf: KernelBtf | None = None
@@ -59,7 +60,23 @@ class Registry:
         if name == "tcp":
             from dsight.providers.tcp import Tcp
 
-            return Tcp()
+            return Tcp(self.btf)
+        if name == "ip":
+            from dsight.providers.ip import Ip
+
+            return Ip()
+        if name == "udp":
+            from dsight.providers.udp import Udp
+
+            return Udp(self.btf)
+        if name == "icmp":
+            from dsight.providers.icmp import Icmp
+
+            return Icmp()
+        if name == "mib":
+            from dsight.providers.mib import Mib
+
+            return Mib(self.btf)
         if name == "profile":
             from dsight.providers.profile import Profile
 
@@ -136,6 +153,15 @@ class Registry:
     def args(self, probe: Probe) -> tuple[ArgType, ...] | None:
         return self.provider(probe.provider).args(probe)
 
+    def refine(self, clauses: tuple[Clause, ...]) -> bool:
+        """Let providers choose between means by which members a script uses; whether args() changed."""
+        made = self._made.get("tcp")
+        if made is None:
+            return False
+        from dsight.providers.tcp import Tcp
+
+        return isinstance(made, Tcp) and made.refine(clauses)
+
     def plan(self, probes: tuple[Probe, ...]) -> list[AttachPlan]:
         """Plans for probes of one provider that have the same clauses."""
         return self.provider(probes[0].provider).plan(probes)
@@ -144,6 +170,10 @@ class Registry:
         return self.btf.type(kind, name)
 
     def enumerator(self, name: str) -> int | None:
+        if name == "HZ":  # no enumerator, but what the kernel's sources call the rate of jiffies: TICK_NSEC is 1 / HZ
+            import time
+
+            return round(1 / time.clock_getres(6))  # CLOCK_MONOTONIC_COARSE of linux/time.h
         return self.btf.enumerator(name)
 
     def symbol(self, module: str, name: str) -> tuple[int, Type | None] | None:

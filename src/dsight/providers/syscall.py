@@ -29,6 +29,7 @@ TABLE = 1024  # entries of the table: a power of two above every system call num
 # Tracepoint contexts (include/trace/syscall.h): common 8 bytes, number 8, then 8 each.
 _ENTER = tuple(16 + 8 * i for i in range(6))
 _EXIT = (16, 16)
+_COMMON = 5  # fields before the arguments: common_type, _flags, _preempt_count, _pid; __syscall_nr
 
 # struct pt_regs: the arguments, the number; and a D condition that is false for 32-bit system calls,
 # whose numbers mean others.
@@ -91,7 +92,9 @@ class Syscall:
 
     def _own_tracepoint(self, probe: Probe) -> AttachPlan:
         if probe.name == "entry":
-            kind, entry = "enter", Entry("ctx", _ENTER, probe=probe.id)
+            fields = self._tracefs().count("syscalls", "sys_enter_" + self._entry(probe.function))
+            given = fields - _COMMON  # the kernel lets no program read behind them
+            kind, entry = "enter", Entry("ctx", _ENTER[:given], probe=probe.id)
         else:
             kind, entry = "exit", Entry("ctx", _EXIT, probe=probe.id, errno_arg=0)
         return AttachPlan("tracepoint", f"syscalls/sys_{kind}_{self._entry(probe.function)}", entry, (probe,))

@@ -1,17 +1,23 @@
-"""tcp: connections being made, refused, accepted.
+"""tcp: connections being made, refused, accepted; segments sent and received.
 
 probe                stands on            fires when
-connect-request      inet_sock_set_state  CLOSE -> SYN_SENT
-connect-established  inet_sock_set_state  SYN_SENT -> ESTABLISHED, or SYN_RECV -> ESTABLISHED on a socket
-                                          that belongs to a process (self-connect)
-connect-refused      tcp_receive_reset    in SYN_SENT
 accept-established   inet_sock_set_state  SYN_RECV -> ESTABLISHED, no process has the socket yet
 accept-refused       tcp_send_reset       for a SYN, by no socket
+connect-established  inet_sock_set_state  SYN_SENT -> ESTABLISHED, or SYN_RECV -> ESTABLISHED on a socket
+                                          that belongs to a process (self-connect)
+connect-failed       inet_sock_set_state  SYN_SENT -> CLOSE, or SYN_RECV -> CLOSE of such a socket
+connect-refused      tcp_receive_reset    in SYN_SENT
+connect-request      inet_sock_set_state  CLOSE -> SYN_SENT; or, where a script uses what is not known then,
+                     net_dev_queue        for the first SYN of an attempt
+connect-retransmit   tcp_retransmit_skb   in SYN_SENT
+receive              netif_receive_skb    for a segment to this host
+send                 net_dev_queue        for a segment of this host's own
 state-change         inet_sock_set_state  always
 
 The arguments are views of one kernel object: D structs of dlib/tcp.d that wrap struct sock or
 struct sk_buff, with a translator for each that says what the segment's header is.
-Works without kprobes; costs other traffic nothing.
+Works without kprobes; costs other traffic nothing, but for send, receive and a connect-request whose
+local port or sequence number is asked for (docs/decisions/0015-segments.md).
 """
 
 from __future__ import annotations
@@ -19,95 +25,222 @@ from __future__ import annotations
 from dsight.ir.unit import Entry
 from dsight.lang.catalog import ArgType, Probe
 from dsight.providers.base import MODULE, AttachPlan, matching
+from dsight.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dsight.kernel.btf import KernelBtf
     from dsight.lang.ast import ProbeDesc
+    from dsight.lang.typed import Clause
 
 BASE = 10
 
 # include/net/tcp_states.h
 _ESTABLISHED, _SYN_SENT, _SYN_RECV, _CLOSE = 1, 2, 3, 7
 
-_STATE = ("inet_sock_set_state", ("struct sock *", "int", "int"))
 _OURS = "args[0]->sk_protocol == 6"  # IPPROTO_TCP: SCTP, DCCP and MPTCP change states there too
 _ACCEPTED = "args[0]->sk_socket == 0 || ((struct tcp_sock *)args[0])->fastopen_rsk != 0"
+_BY_US = f"(args[1] == {_SYN_SENT} || (args[1] == {_SYN_RECV} && !({_ACCEPTED})))"
+_TRYING = f"args[0]->__sk_common.skc_state == {_SYN_SENT}"
 
-# name: (tracepoint, its arguments), guard, the view whose translators give the segment, index of the viewed argument
-_PROBES: dict[str, tuple[tuple[str, tuple[str, ...]], str, str, int]] = {
-    "accept-established": (
-        _STATE,
+# A segment of this host's own: its packet did not come in by a device.  A TCP socket's, or a request's for one (state
+# 12, which has no sk_protocol); a SYN|ACK with a cookie has none.
+_SENT = (
+    "pkt_sent[args[0]] && args[0]->skb_iif == 0 && args[3] != 0 && pkt_protocol[args[1]] == 6 && (args[0]->sk == 0"
+    " ? (args[3][13] & 0x17) == 0x12 : args[0]->sk->__sk_common.skc_state == 12 || args[0]->sk->sk_protocol == 6)"
+)
+_FIRST_SYN = (
+    "pkt_sent[args[0]] && args[4] != 0 && args[3] != 0 && pkt_protocol[args[1]] == 6 && (args[3][13] & 0x17) == 2"
+    f" && args[4]->sk.__sk_common.skc_state == {_SYN_SENT} && ((struct tcp_sock *)args[4])->total_retrans == 0"
+)
+_RECEIVED = (
+    "pkt_received[args[0]] && args[0]->pkt_type == 0 && pkt_protocol[args[1]] == 6 && args[3] != 0"
+    " && pkt_local[args[0], args[1]]"
+)
+
+
+class _Means(Value):
+    """How a probe fires: a tracepoint, its arguments and those derived from them, a condition, and args[]."""
+
+    tracepoint: str
+    natives: tuple[str, ...]
+    guard: str
+    args: tuple[ArgType, ...]
+    derived: tuple[str, ...] = ()  # the last of `natives`
+
+
+def _socket_args(view: str, *more: ArgType) -> tuple[ArgType, ...]:
+    """args[] made of a struct sock; `view`: whose translators give the segment."""
+    sock, segment = "struct tcp_socket *", f"struct {view} *"
+    return (
+        ArgType(sock, 0, "pktinfo_t *"),
+        ArgType(sock, 0, "csinfo_t *"),
+        ArgType(segment, 0, "ipinfo_t *"),
+        ArgType(sock, 0, "tcpsinfo_t *"),
+        ArgType(segment, 0, "tcpinfo_t *"),
+        *more,
+    )
+
+
+def _packet(tracepoint: str, guard: str, ip: str, *args: ArgType, sender: str = "(struct tcp_socket *)0") -> _Means:
+    """Made of a struct sk_buff; `args`: args[1] and args[3].  Raw arguments as in dlib/tcp.d."""
+    return _Means(
+        tracepoint,
+        ("struct sk_buff *", "unsigned char *", "int", "unsigned char *", "struct tcp_socket *"),
+        guard,
+        (
+            ArgType("struct ip_packet *", 0, "pktinfo_t *"),
+            args[0],
+            ArgType("struct ip_header *", 1, "ipinfo_t *"),
+            args[1],
+            ArgType("struct tcp_header *", 3, "tcpinfo_t *"),
+        ),
+        (ip, "0", "pkt_transport[args[1]]", sender),
+    )
+
+
+def _refusal_args() -> tuple[ArgType, ...]:
+    """args[] of a RST that no socket sends, made of the sk_buff it answers; the tracepoint's socket is NULL."""
+    reset = "struct tcp_reset_sent *"
+    given = ("pktinfo_t *", "csinfo_t *", "ipinfo_t *", "", "tcpinfo_t *")
+    return tuple([ArgType(reset, 1, t) if t else ArgType("struct tcp_no_socket *", 0, "tcpsinfo_t *") for t in given])
+
+
+def _change(guard: str, args: tuple[ArgType, ...], *derived: str) -> _Means:
+    natives = ("struct sock *", "int", "int", *["int"] * len(derived))
+    return _Means("inet_sock_set_state", natives, guard, args, derived)
+
+
+def _queued(guard: str) -> _Means:
+    return _packet(
+        "net_dev_queue",
+        guard,
+        "net_skb_ip[args[0]]",
+        ArgType("struct tcp_packet_sent *", 0, "csinfo_t *"),
+        ArgType("struct tcp_socket *", 4, "tcpsinfo_t *"),
+        sender="tcp_sender[args[0]->sk]",
+    )
+
+
+_MEANS = {
+    "accept-established": _change(
         f"args[2] == {_ESTABLISHED} && args[1] == {_SYN_RECV} && {_OURS} && ({_ACCEPTED})",
-        "tcp_segment_received",
-        0,
+        _socket_args("tcp_segment_received"),
     ),
-    "accept-refused": (
-        ("tcp_send_reset", ("struct sock *", "struct sk_buff *")),
+    "accept-refused": _Means(
+        "tcp_send_reset",
+        ("struct sock *", "struct sk_buff *"),
         # a SYN without ACK (byte 13 of the header), to no socket
-        "arg0 == 0 && (((unsigned char *)(args[1]->head + args[1]->transport_header))[13] & 0x12) == 2",
-        "tcp_reset_sent",
-        1,
+        "arg0 == 0 && (net_skb_transport[args[1]][13] & 0x12) == 2",
+        _refusal_args(),
     ),
-    "connect-established": (
-        _STATE,
-        f"args[2] == {_ESTABLISHED} && {_OURS} && "
-        f"(args[1] == {_SYN_SENT} || (args[1] == {_SYN_RECV} && !({_ACCEPTED})))",
-        "tcp_segment_received",
-        0,
+    "connect-established": _change(
+        f"args[2] == {_ESTABLISHED} && {_OURS} && {_BY_US}", _socket_args("tcp_segment_received")
     ),
-    "connect-refused": (
-        ("tcp_receive_reset", ("struct sock *",)),
-        f"args[0]->__sk_common.skc_state == {_SYN_SENT}",
-        "tcp_segment_received",
-        0,
+    "connect-refused": _Means("tcp_receive_reset", ("struct sock *",), _TRYING, _socket_args("tcp_segment_received")),
+    "connect-request": _change(
+        f"args[2] == {_SYN_SENT} && args[1] == {_CLOSE} && {_OURS}", _socket_args("tcp_segment_sent")
     ),
-    "connect-request": (
-        _STATE,
-        f"args[2] == {_SYN_SENT} && args[1] == {_CLOSE} && {_OURS}",
-        "tcp_segment_sent",
-        0,
+    "state-change": _change(
+        _OURS,
+        (
+            ArgType("void *", 0),
+            ArgType("struct tcp_socket *", 0, "csinfo_t *"),
+            ArgType("void *", 0),
+            ArgType("struct tcp_socket *", 0, "tcpsinfo_t *"),
+            ArgType("void *", 0),
+            ArgType("struct tcp_state *", 1, "tcplsinfo_t *"),
+        ),
     ),
-    "state-change": (_STATE, _OURS, "", 0),
+    "send": _queued(_SENT),
+    "receive": _packet(
+        "netif_receive_skb",
+        _RECEIVED,
+        "pkt_rx_ip[args[0]]",
+        ArgType("struct tcp_packet_received *", 0, "csinfo_t *"),
+        ArgType("struct tcp_packet_received *", 0, "tcpsinfo_t *", through="tcp_receiver"),
+    ),
+    "connect-failed": _change(
+        f"args[2] == {_CLOSE} && {_OURS} && {_BY_US}",
+        _socket_args("tcp_segment_sent", ArgType("int", 3)),
+        "tcp_attempt_errno[(struct tcp_socket *)args[0]]",
+    ),
+    "connect-retransmit": _Means(
+        "tcp_retransmit_skb",
+        ("struct sock *", "struct sk_buff *", "int", "uint32_t"),
+        # where the kernel says whether the segment could be sent (from 6.15 on): it could
+        f"{_TRYING} && args[2] == 0",
+        _socket_args("tcp_segment_sent", ArgType("uint32_t", 3)),
+        ("0", "((struct tcp_sock *)args[0])->total_retrans"),
+    ),
 }
-_ALL = [
-    Probe(BASE + i, "tcp", MODULE, tracepoint[0], name) for i, (name, (tracepoint, *_)) in enumerate(_PROBES.items())
-]
+_QUEUED_REQUEST = _queued(_FIRST_SYN)
+
+# What inet_sock_set_state shows of a connect-request; all else is known when its SYN is queued.
+_KNOWN_EARLY = {
+    "csinfo": {"cs_addr", "cs_cid", "cs_pid", "cs_zoneid"},
+    "ipinfo": {"ip_ver", "ip_saddr", "ip_daddr"},
+    "tcpinfo": {"tcp_dport", "tcp_ack", "tcp_flags", "tcp_urgent"},
+    "tcpsinfo": {"tcps_addr", "tcps_local", "tcps_active", "tcps_rport", "tcps_laddr", "tcps_raddr", "tcps_state"},
+}
+_TRANSLATED = ("pktinfo", *_KNOWN_EARLY)
+
+_ALL = [Probe(BASE + i, "tcp", MODULE, means.tracepoint, name) for i, (name, means) in enumerate(_MEANS.items())]
 
 
 class Tcp:
     name = "tcp"
 
+    def __init__(self, btf: KernelBtf) -> None:
+        self._btf = btf
+        self._request = _MEANS["connect-request"]
+
     def probes(self, desc: ProbeDesc | None) -> list[Probe]:
         return matching(desc, _ALL)
 
     def args(self, probe: Probe) -> tuple[ArgType, ...] | None:
-        _, _, view, at = _PROBES[probe.name]
-        segment = f"struct {view} *"
-        sock = segment if probe.name == "accept-refused" else "struct tcp_socket *"
-        if probe.name == "state-change":
-            return (
-                ArgType("void *", at),
-                ArgType(sock, at, "csinfo_t *"),
-                ArgType("void *", at),
-                ArgType(sock, at, "tcpsinfo_t *"),
-                ArgType("void *", at),
-                ArgType("struct tcp_state *", 1, "tcplsinfo_t *"),
+        return self._means(probe).args
+
+    def refine(self, clauses: Iterable[Clause]) -> bool:
+        """Let connect-request wait for its SYN, if a clause of it uses what is known only then."""
+        for clause in clauses:
+            late = any(
+                struct in _TRANSLATED and member not in _KNOWN_EARLY.get(struct, ())
+                for struct, member in clause.members
             )
-        return (
-            ArgType(sock, at, "pktinfo_t *"),
-            ArgType(sock, at, "csinfo_t *"),
-            ArgType(segment, at, "ipinfo_t *"),
-            # Of a reset sent by no socket the tracepoint's socket, which is NULL.
-            ArgType("struct tcp_no_socket *", 0, "tcpsinfo_t *")
-            if sock == segment
-            else ArgType(sock, at, "tcpsinfo_t *"),
-            ArgType(segment, at, "tcpinfo_t *"),
-        )
+            if (
+                late
+                and self._request is not _QUEUED_REQUEST
+                and any(p.name == "connect-request" for p in clause.probes)
+            ):
+                self._request = _QUEUED_REQUEST
+                return True
+        return False
 
     def plan(self, probes: tuple[Probe, ...]) -> list[AttachPlan]:
         plans = []
         for p in probes:
-            (tracepoint, natives), guard, _, _ = _PROBES[p.name]
-            entry = Entry("ctx", tuple(8 * i for i in range(len(natives))), probe=p.id)
-            plans.append(AttachPlan("raw_tp", tracepoint, entry, (p,), guard=guard, natives=natives))
+            means = self._means(p)
+            entry = Entry("ctx", tuple(8 * i for i in range(len(means.natives) - len(means.derived))), probe=p.id)
+            plans.append(
+                AttachPlan(
+                    "raw_tp",
+                    means.tracepoint,
+                    entry,
+                    (p,),
+                    guard=means.guard,
+                    natives=means.natives,
+                    derived=means.derived,
+                )
+            )
         return plans
+
+    def _means(self, probe: Probe) -> _Means:
+        means = self._request if probe.name == "connect-request" else _MEANS[probe.name]
+        if means.tracepoint == "tcp_retransmit_skb":
+            func = self._btf.tracepoint(means.tracepoint)
+            if func is not None and len(func.params) > 2:
+                return means.replace(derived=means.derived[1:])
+        return means

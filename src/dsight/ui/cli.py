@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  dsight                                 every TCP connection on this machine, live
+  dsight                                 every connection on this machine, live
   dsight -c 'curl http://db1:9300/'      what one command (and what it starts) connects to
   dsight --failed                        only what fails, or gets no answer
   dsight --comm 'java*' --port 5432      by process name and port
   dsight --to 10.0.0.0/8 --json          by destination, one JSON object a line
+  dsight --unix --to '/run/*'            who connects to which UNIX socket, and who listens there
+  dsight --udp --port 53                 queries to name servers, answered or not
   dsight -p 4711                         one process and its descendants
   dsight --expect 'web->db1:5432' --for 30   exit status 0 as soon as web reaches it, else 3
 """
@@ -101,7 +103,7 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="dsight",
         usage="dsight [watch] [options]\n       dsight COMMAND ...",
-        description="Watch TCP connections: which process connects where, what comes of it, and why.",
+        description="Watch connections: which process connects where, what comes of it, and why.",
         epilog=EXAMPLES + _commands(),
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -121,9 +123,17 @@ def _parser() -> ArgumentParser:
         "--port", metavar="PORT", action="append", default=[], help="connections to this port (or: 80,443)"
     )
     what.add_argument(
-        "--to", metavar="CIDR", action="append", default=[], help="connections to this address or network"
-    )
+        "--to", metavar="CIDR|PATH", action="append", default=[],
+        help="connections to this address or network; or to a UNIX socket: /path or @name, * and ? match",
+    )  # fmt: skip
+    what.add_argument("--udp", action="store_true", help="every UDP exchange, also on sockets that are not connected")
+    what.add_argument("--unix", action="store_true", help="UNIX sockets too")
+    what.add_argument("--tcp", action="store_true", help="TCP (and what --udp or --unix say), no other protocol")
     what.add_argument("--failed", action="store_true", help="only what fails or hangs")
+    what.add_argument("--accepted", action="store_true", help="also TCP connections that are accepted")
+    what.add_argument(
+        "--closed", action="store_true", help="also how TCP connections end: time, bytes, round trips, by whom"
+    )
     what.add_argument(
         "--expect", metavar="[PROCESS->]HOST:PORT", action="append", default=[],
         help="a connection that should be made; exit status 3 if it is not",
@@ -161,10 +171,18 @@ def _selection(arguments: Namespace) -> Selection:
     return Selection(
         tuple(arguments.comm),
         frozenset(_port(text) for option in arguments.port for text in option.split(",")),
-        tuple(_network(text) for text in arguments.to),
+        tuple(_network(text) for text in arguments.to if not _is_path(text)),
         frozenset(_uid(text) for text in arguments.user),
         arguments.failed,
+        tuple(text for text in arguments.to if _is_path(text)),
+        accepted=arguments.accepted,
+        closed=arguments.closed,
     )
+
+
+def _is_path(text: str) -> bool:
+    """Whether --to means UNIX sockets: a path, or an abstract name."""
+    return text.startswith(("/", "@", "*/"))
 
 
 def _port(text: str) -> int:
@@ -180,7 +198,8 @@ def _network(text: str) -> IPv4Network | IPv6Network:
         return ip_network(text.strip("[]"), strict=False)
     except ValueError:
         raise UsageError(
-            f"--to: '{text}' is not an address or a network", "such as 10.1.2.3, 10.0.0.0/8 or 2001:db8::/32"
+            f"--to: '{text}' is not an address or a network",
+            "such as 10.1.2.3, 10.0.0.0/8, 2001:db8::/32 or /run/x.sock",
         ) from None
 
 
@@ -258,8 +277,10 @@ class _Run:
         from time import monotonic_ns, time_ns
 
         from dsight.connections.host import KernelHost
+        from dsight.connections.parts import kinds
         from dsight.connections.processes import Processes
         from dsight.connections.watch import Watcher
+        from dsight.machine import Machine
 
         self._now = monotonic_ns
         self._targets = targets
@@ -267,25 +288,25 @@ class _Run:
         self._end = None if arguments.seconds is None else monotonic_ns() + int(arguments.seconds * 1e9)
         self._running = len(targets)
         self._roots = frozenset(t.pid for t in targets)
-        self._watcher = Watcher(KernelHost(), Processes(), selection, self._roots or None)
+        self._selection = selection
+        self._machine = Machine()
+        unix = arguments.unix or bool(selection.paths)
+        self._kinds = kinds(self._has_probe, arguments.udp, unix, not arguments.tcp)
+        self._exits = arguments.udp  # the end of a process ends its exchanges
+        self._watcher = Watcher(KernelHost(), Processes(), selection, self._roots or None, self._kinds.trackers)
         self._face = _face(arguments, time_ns() - monotonic_ns())
         self._lost = 0
 
     def run(self) -> None:
         """Arm, watch, end."""
         from dsight.api import Trace
-        from dsight.connections.watch import script
-        from dsight.lang.catalog import Probe
-        from dsight.machine import Machine
+        from dsight.connections.watch import ACCEPTED, script
         from dsight.ui.interrupt import Interrupts
 
-        machine = Machine()
-
-        def has_probe(name: str, argument: int) -> bool:
-            types = machine.registry.args(Probe(0, "rawtp", "", "", name))
-            return types is not None and len(types) > argument
-
-        with Trace(script(bool(self._roots), has_probe), name="connections", on=machine) as trace:
+        shown = self._selection
+        parts = [*self._kinds.parts, *([ACCEPTED] if shown.accepted or shown.closed else [])]
+        text = script(bool(self._roots) or self._exits, self._has_probe, parts, shown.closed)
+        with Trace(text, name="connections", on=self._machine) as trace:
             interrupts = Interrupts(trace.session)
             try:
                 self._begin(trace)
@@ -296,6 +317,12 @@ class _Run:
                 self._take(trace.stop(), trace, last=True)
             finally:
                 interrupts.close()
+
+    def _has_probe(self, name: str, argument: int) -> bool:
+        from dsight.lang.catalog import Probe
+
+        types = self._machine.registry.args(Probe(0, "rawtp", "", "", name))
+        return types is not None and len(types) > argument
 
     def _done(self) -> bool:
         """Whether --for is over, or everything expected has happened and no command is waited for."""
@@ -314,7 +341,7 @@ class _Run:
             from dsight.connections.processes import descendants
 
             self._watcher.adopt(descendants(self._roots))
-        sys.stderr.write("dsight: watching TCP connections; Ctrl-C ends\n")
+        sys.stderr.write("dsight: watching connections; Ctrl-C ends\n")
 
     def _take(self, records: list[TraceRecord], trace: Trace, last: bool = False) -> None:
         """One batch."""

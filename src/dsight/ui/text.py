@@ -38,7 +38,11 @@ _COLOURS = {
     "aborted": "33",
     "hanging": "33",
     "connecting": "2",
+    "reset": "1;31",
+    "accepted": "32",
+    "closed": "2",
     "pending": "33",
+    "sent": "36",
 }
 
 
@@ -115,19 +119,22 @@ class TextFace:
             self._open[report.id] = report
             return [] if self._live else [self._line(report, None)]
         self._open.pop(report.id, None)
-        if self._summary is not None:
+        if self._summary is not None and (report.outcome is not None or report.diagnosis is not None):
             self._summary.add(report)
         return [self._line(report, None)]
 
     def _line(self, report: Report, now: int | None) -> str:
         """One attempt.  `now`: for an open one, to say how long it has waited."""
-        word = report.outcome or ("hanging" if report.event == "hanging" else "connecting")
+        word = report.outcome or _word(report)
         waited = report.latency_ns or 0
         start = report.time - waited
+        if report.life is not None:
+            waited = report.life.duration_ns
         if now is not None:
             waited = max(now - start, 0)
-        where = str(report.remote) + (" (here)" if report.remote.self_ else "")
-        long = seconds(waited) if report.latency_ns is not None or now is not None else ""
+        where = destination(report) + (" (here)" if report.remote.self_ and report.remote.path is None else "")
+        known = report.latency_ns is not None or report.life is not None or now is not None
+        long = seconds(waited) if known else ""
         texts = (clock(start + self._offset), label(report.process), where, word, long)
         cells = [fit(text, width) for text, width in zip(texts[:4], self._widths)]
         cells[3] = self._paint(_COLOURS.get(word, ""), cells[3])
@@ -190,8 +197,9 @@ class Summary:
         self._others = 0
 
     def add(self, report: Report) -> None:
-        self._total += 1
-        key = (label(report.process, False), str(report.remote), report.outcome or "")
+        """An outcome; or an end that is a failure, of a connection that was counted when it was made."""
+        self._total += report.outcome is not None
+        key = (label(report.process, False), destination(report), report.outcome or _word(report))
         group = self._groups.get(key)
         if group is None:
             if len(self._groups) >= GROUPS:
@@ -199,7 +207,7 @@ class Summary:
                 return
             group = self._groups[key] = _Group()
         group.count += 1
-        group.time += report.latency_ns or 0
+        group.time += (report.latency_ns or 0) if report.life is None else report.life.duration_ns
         group.diagnosis = report.diagnosis or group.diagnosis
         group.pids.add(report.process.pid)
 
@@ -207,7 +215,7 @@ class Summary:
         """The table, the worst first, then the most frequent; [] if there was nothing."""
         if not self._groups:
             return []
-        order = {name: n for n, name in enumerate(OUTCOMES)}
+        order = {name: n for n, name in enumerate(("reset", *OUTCOMES))}
         ranked = sorted(self._groups.items(), key=lambda i: (order.get(i[0][2], 99), -i[1].count, i[0]))
         shown = ranked[:ROWS]
         names = max(7, *(width(key[0]) for key, _ in shown))
@@ -242,10 +250,36 @@ class _Group:
         self.pids: set[int] = set()
 
 
+def destination(report: Report) -> str:
+    """Where it goes; a protocol other than TCP by its name."""
+    if report.remote.path is not None:
+        return printable(report.remote.path)
+    text = str(report.remote)
+    return text if report.protocol in ("tcp", "mptcp", None) else f"{report.protocol} {text}"
+
+
+def _word(report: Report) -> str:
+    """What a report without an outcome says."""
+    if report.event == "closed":
+        return "reset" if report.diagnosis is not None else "closed"
+    return report.event if report.event in ("hanging", "accepted") else "connecting"
+
+
 def reason(report: Report) -> str:
-    """Why, as far as it is known; the errno where there is nothing better; SYNs sent while it hangs."""
+    """Why, as far as it is known; the errno where there is nothing better; of what ended, what it was."""
     if report.diagnosis is not None:
         return printable(report.diagnosis.text)
+    if report.event == "accepted":
+        return f"at {report.local}"
+    if report.life is not None:
+        life = report.life
+        trip = "" if life.srtt_us is None else f", round trip {seconds(life.srtt_us * 1000)}"
+        again = f", {plural(life.retransmits, 'retransmission')}" if life.retransmits else ""
+        ends = {"us": "this side", "peer": "the peer", "reset": "a reset of the peer", "timeout": "a timeout"}
+        return f"by {ends[life.closed_by]}; {life.bytes_sent} bytes sent, {life.bytes_received} received{trip}{again}"
+    who = report.remote.listener
+    if report.remote.path is not None and who is not None and who.comm is not None:
+        return printable(f"{who.comm}[{who.pid}] listens there")
     return report.error or ""
 
 

@@ -46,7 +46,7 @@ def test_index() -> None:
 def test_every_library_file_parses_as_the_checker_reads_it() -> None:
     library = Library(NoKernel())
     for name, file in dlib.INDEX.items():
-        assert library.declaration(name) or library.inline(name), (name, file)
+        assert library.declaration(name) or library.inline(name) or library.variable(name), (name, file)
     for output in dlib.TRANSLATORS:
         assert library.translators(output), output
 
