@@ -30,7 +30,6 @@ from dsight.consumer.speculate import Speculations
 from dsight.errors import Error
 from dsight.ir import interp
 from dsight.ir.maps import (
-    ACTIVE,
     AGG_DROPS,
     DROPS,
     DYN_DROPS,
@@ -47,7 +46,7 @@ from dsight.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from dsight.machine import Machine
     from dsight.record import AggLayout
@@ -115,6 +114,13 @@ def interpret(compiled: Compiled, machine: interp.Machine) -> Outcome:
 
     Raises IRError where the programs do what the verifier would refuse.
     """
+    records, faults = _decode(compiled, b"".join(phases(compiled, machine)))
+    return Outcome(records, faults, _aggregations(compiled, machine), _lost(machine))
+
+
+def phases(compiled: Compiled, machine: interp.Machine) -> Iterator[bytes]:
+    """The same step by step: what is in the ring buffer, behind the kernel's headers (consumer.decode), once
+    BEGIN has run, and once END has."""
     for spec in compiled.maps:
         machine.add_map(
             spec.name, spec.kind, spec.key_size, spec.value_size, spec.max_entries, spec.initial, spec.readonly
@@ -130,12 +136,14 @@ def interpret(compiled: Compiled, machine: interp.Machine) -> Outcome:
     state = machine.maps["globals"].only_value().data
     _set_state(state, INACTIVE)
     _run(compiled, machine, "BEGIN")
-    if _state(state) != STOPPED:
-        _set_state(state, ACTIVE)
+    yield _ring(machine)
     _set_state(state, STOPPED)
     _run(compiled, machine, "END")
-    records, faults = _decode(compiled, machine)
-    return Outcome(records, faults, _aggregations(compiled, machine), _lost(machine))
+    yield _ring(machine)
+
+
+def _ring(machine: interp.Machine) -> bytes:
+    return b"".join([struct.pack("=II", len(r), 0) + r + bytes(-len(r) % 8) for r in machine.rings["ring"].read()])
 
 
 def _run(compiled: Compiled, machine: interp.Machine, name: str) -> None:
@@ -144,19 +152,13 @@ def _run(compiled: Compiled, machine: interp.Machine, name: str) -> None:
             interp.run(program.function, machine)
 
 
-def _state(memory: bytearray) -> int:
-    return int.from_bytes(memory[STATE : STATE + 8], interp.ORDER)
-
-
 def _set_state(memory: bytearray, state: int) -> None:
     memory[STATE : STATE + 8] = state.to_bytes(8, interp.ORDER)
 
 
 def _decode(
-    compiled: Compiled, machine: interp.Machine
+    compiled: Compiled, ring: bytes
 ) -> tuple[tuple[tuple[int, tuple[int | str | bytes | tuple[str, ...] | None, ...]], ...], tuple[str, ...]]:
-    """What is in the ring buffer, behind the kernel's headers (consumer.decode)."""
-    ring = b"".join([struct.pack("=II", len(r), 0) + r + bytes(-len(r) % 8) for r in machine.rings["ring"].read()])
     if Speculations.wanted(compiled.layouts):
         shown: list[bytes] = []
 
@@ -176,13 +178,19 @@ def _decode(
     return tuple(records), tuple(faults)
 
 
-def _aggregations(
-    compiled: Compiled, machine: interp.Machine
-) -> dict[str, dict[tuple[int | str | bytes | tuple[str, ...], ...], object]]:
+def entries_of(machine: interp.Machine) -> Callable[[AggLayout], list[tuple[bytes, list[bytes]]]]:
+    """What Aggregations asks for an aggregation's keys and values."""
+
     def fetch(layout: AggLayout) -> list[tuple[bytes, list[bytes]]]:
         return [(key if layout.keys else b"", [value]) for key, value in machine.maps[layout.map].items().items()]
 
-    found = Aggregations(compiled.aggs, fetch, lambda layout, keys: None)
+    return fetch
+
+
+def _aggregations(
+    compiled: Compiled, machine: interp.Machine
+) -> dict[str, dict[tuple[int | str | bytes | tuple[str, ...], ...], object]]:
+    found = Aggregations(compiled.aggs, entries_of(machine), lambda layout, keys: None)
     return {layout.name: dict(found.values(layout.id)) for layout in compiled.aggs}
 
 

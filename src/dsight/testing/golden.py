@@ -9,6 +9,9 @@
     --- run  trigger: read_loop --large 3 --small 2
     3
 
+The first lines may also say `# interpreter: yes`, where the script's BEGIN and END are all of it: the
+run is the same on the IR's interpreter (tests/golden/interpreted.py); or `no, WHY`.
+
 Sections, each optional but `d`, in any order:
 
     d         the script
@@ -67,13 +70,15 @@ class Section(Value):
 
 
 class Case(Value):
-    """One file.  `header` is its first lines as they stand; `needs` what the machine must offer."""
+    """One file.  `header` is its first lines as they stand; `needs` what the machine must offer;
+    `interpreter` is yes, no and why, or "" where probes have to fire."""
 
     path: str
     header: str
     asserts: str
     needs: tuple[str, ...]
     sections: tuple[Section, ...]
+    interpreter: str = ""
 
     def section(self, name: str) -> Section | None:
         return next((s for s in self.sections if s.name == name), None)
@@ -106,7 +111,8 @@ def parse(path: str, text: str) -> Case:
         Section(name, tuple(_OPTION.findall(options)), "".join(line + "\n" for line in body))
         for (name, options), body in zip(heads, bodies)
     )
-    return Case(path, "\n".join(header), facts["asserts"], tuple(facts.get("needs", "").split()), sections)
+    needs = tuple(facts.get("needs", "").split())
+    return Case(path, "\n".join(header), facts["asserts"], needs, sections, facts.get("interpreter", ""))
 
 
 def render(case: Case) -> str:

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dsight.lang.catalog import Probe
     from dsight.machine import Machine
-    from dsight.ui.dtrace_cli import Command
+    from dsight.ui.dtrace_command import Command
 
 _LINE = "%5s %10s %17s %33s %s\n"
 
@@ -28,9 +28,9 @@ def list_probes(command: Command) -> int:
     try:
         probes = _probes(command, here)
     except CompileError as e:
-        from dsight.ui.dtrace_cli import _report
+        from dsight.ui.dtrace_cli import report
 
-        _report(command, e)
+        report(command, e)
         return 1
     lines = [_LINE % ("ID", "PROVIDER", "MODULE", "FUNCTION", "NAME")]
     for p in probes:
@@ -48,7 +48,7 @@ def _probes(command: Command, here: Machine) -> list[Probe]:
     from dsight.compile import parse_script
     from dsight.lang import ast
     from dsight.lang.macros import Macros
-    from dsight.ui.dtrace_cli import read_sources
+    from dsight.ui.dtrace_command import read_sources
 
     if not command.programs:
         return here.registry.probes(None)
