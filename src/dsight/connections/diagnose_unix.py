@@ -71,15 +71,24 @@ def _full(sock: UnixSocket, change: Change, host: Host) -> str:
 
 def _refused(change: Change, path: str, host: Host) -> Diagnosis:
     if path.startswith("@"):
+        sock = _socket(change, host)
+        if sock is not None:
+            return Diagnosis(
+                "wrong-type",
+                f"{path} is the name of a {_TYPES.get(sock.type, 'different')} socket: the process's is of another "
+                "type, or that one came later",
+            )
         return Diagnosis(
             "nothing-listens-here", f"no socket of the name {path} listens in this process's network namespace"
         )
     there = socket_file(path, change.who.pid)
-    if there is not None and not S_ISSOCK(there.st_mode):
+    if there is None:
+        return Diagnosis("nothing-listens-here", f"nobody listened at {path}")
+    if not S_ISSOCK(there.st_mode):
         return Diagnosis("nothing-listens-here", f"{path} is there, but is no socket")
     return Diagnosis(
         "nothing-listens-here",
-        f"nobody listens at {path}: the socket file was left by a server that has ended, or that does not listen yet",
+        f"nobody listened at {path}: the socket file was left by a server that has ended, or that does not listen yet",
     )
 
 

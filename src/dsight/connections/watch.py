@@ -280,8 +280,8 @@ class Part(Value):
     files: tuple[str, ...] = ()  # clauses
     asks: tuple[str, ...] = ()  # files with clauses that set self->who, which come before who.d
     probes: tuple[str, ...] = ()  # theirs
-    text: str = ""  # clauses that had to be put together
     wanted: str = ""  # which other sockets' connect(2) is told, as a D expression over `this`
+    text: str = ""  # clauses that had to be put together
 
 
 # Connections that processes accept; and, added by script(), how connections end.
