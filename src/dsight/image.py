@@ -17,15 +17,24 @@ from dsight.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     from typing import Any
 
 
 class Place(Value):
-    """A place in user space: a byte of a file that processes map, and of which process (0: all)."""
+    """A place in user space: a byte of a file that processes map, and of which process (0: all).
+    `file`: device, inode, size, time of change (ns) of the file the offset holds for; a breakpoint at
+    that offset of another would break the programs that run it."""
 
     path: str
     offset: int
     pid: int = 0
+    file: tuple[int, ...] = ()
+
+
+def identity(stat: os.stat_result) -> tuple[int, ...]:
+    """What Place.file says of a file."""
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 class Program(Value):

@@ -13,7 +13,7 @@ import marshal
 import os
 from binascii import crc32
 
-from dsight.image import Image, packed, unpacked
+from dsight.image import Image, identity, packed, unpacked
 from dsight.kernel import cache
 from dsight.value import Value
 
@@ -46,10 +46,20 @@ def find(inputs: Inputs) -> Image | None:
     try:
         if crc32(raw[4:]) != int.from_bytes(raw[:4], "little"):
             return None
-        kept, image = marshal.loads(memoryview(raw)[4:])
-        return unpacked(image) if kept == key else None
+        kept, packed_image = marshal.loads(memoryview(raw)[4:])
+        image: Image | None = unpacked(packed_image) if kept == key else None
+        return image if image is not None and _holds(image) else None
     except (ValueError, TypeError, EOFError, KeyError, IndexError):
         return None
+
+
+def _holds(image: Image) -> bool:
+    """Whether the files that it probes are still the same."""
+    places = {place.path: place.file for program in image.programs for place in program.places}
+    try:
+        return all(identity(os.stat(path)) == file for path, file in places.items())
+    except OSError:
+        return False
 
 
 def keep(inputs: Inputs, image: Image) -> None:

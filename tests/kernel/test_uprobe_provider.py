@@ -89,7 +89,7 @@ def test_a_further_copy_of_a_file_counts_as_the_first(program, tmp_path):
     copy.chmod(0o755)
     script = f"uprobe:{program}:minus:entry, uprobe:{program}:many:entry {{ trace(probefunc); }}"
     with dsight.trace(script) as t:
-        elf, found = read_functions(str(copy), "minus")
+        elf, found, _ = read_functions(str(copy), "minus")
         offset = elf.offset(found["minus"][0])
         assert offset is not None
         probe = next(p for p in t.image.probes.values() if p.function == "minus")
@@ -119,8 +119,9 @@ def test_nothing_stays(program):
 
 def test_a_script_killed_outright_leaves_the_program_whole(program):
     """The breakpoint goes with the descriptor: the kernel itself takes it out."""
-    code = f"import dsight, os\nwith dsight.trace('uprobe:{program}:many:entry {{ trace(1); }}') as t: os.kill(os.getpid(), 9)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    script = f"uprobe:{program}:many:entry {{ trace(1); }}"
+    code = "import dsight, os, sys\nwith dsight.trace(sys.argv[1]): os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", code, script], check=False).returncode == -9
     assert subprocess.run([program, "5"], check=False).returncode == 0
 
 
@@ -139,6 +140,17 @@ def test_what_is_not_there_is_said(program, description, words):
     done = dtrace("-n", description.replace("PROGRAM", program) + " {}")
     assert done.status == 1 and "[D_PDESC_ZERO]" not in done.err and words in done.err
     assert "D_PDESC_ZERO" in dtrace("-xerrtags", "-n", description.replace("PROGRAM", program) + " {}").err
+
+
+def test_a_file_that_has_changed_is_read_again(tmp_path):
+    """A script's image is kept with the places of its probes, which are of one very file only."""
+    path = tmp_path / "changing"
+    for more in ("", 'KEPT int pad(int n) { asm volatile(".skip 999, 0x90"); return n; }'):
+        text = SOURCE.replace("KEPT long many", more + "\nKEPT long many", 1)
+        subprocess.run(["gcc", "-O1", "-x", "c", "-", "-o", path], input=text, text=True, check=True)
+        for _ in range(2):
+            done = dtrace("-qn", f"uprobe:{path}:minus:entry {{ trace(arg0); }}", "-c", str(path))
+            assert (done.status, done.out.strip()) == (0, "3"), done
 
 
 def test_listing(program):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import marshal
+import os
 
 import pytest
 
 from dsight.bpf.spec import Insn, ProgramSpec
-from dsight.image import Image, Place, Program, packed, unpacked
+from dsight.image import Image, Place, Program, identity, packed, unpacked
 from dsight.ir.maps import MapSpec
 from dsight.lang.catalog import Probe
 from dsight.record import Action, AggLayout, Field, RecordLayout, Shape
@@ -20,7 +21,19 @@ def image() -> Image:
     action = Action("print", (0,), "%d", (1,), 2, shape)
     layout = RecordLayout(0, 16, (Field("n", 8, 4, {7: "read"}),), (action,), 8, -1, (("commit", 8),))
     return Image(
-        (Program("run", "BEGIN", spec, (1, 2), 10, (Place("/bin/true", 4096),), True, (spec,), "parts_0"),),
+        (
+            Program(
+                "run",
+                "BEGIN",
+                spec,
+                (1, 2),
+                10,
+                (Place("/bin/true", 4096, 0, identity(os.stat("/bin/true"))),),
+                True,
+                (spec,),
+                "parts_0",
+            ),
+        ),
         (MapSpec("globals", "array", 4, 64, 1, mmap=True, initial=b"\0\xff"),),
         (layout,),
         (AggLayout(0, "", "count", (Field("s", 0, 16),), 16, 8, "agg_0"),),

@@ -16,7 +16,7 @@ from stat import S_ISREG
 
 from dsight.elf.symbols import Elf, ElfError, functions, read_elf
 from dsight.errors import fail
-from dsight.image import Place
+from dsight.image import Place, identity
 from dsight.ir.unit import Entry
 from dsight.lang.catalog import ArgType, Probe
 from dsight.providers.base import AttachPlan, glob, is_glob
@@ -72,7 +72,7 @@ class Uprobe:
         if wanted and (desc.module, wanted) in self._places:
             return [wanted]
         try:
-            elf, found = read_functions(desc.module, wanted)
+            elf, found, file = read_functions(desc.module, wanted)
         except (OSError, ElfError) as e:
             why = e.strerror if isinstance(e, OSError) else str(e)
             raise fail("D_PDESC_ZERO", f"no probe matches {desc}: {desc.module}: {why}", desc.span) from None
@@ -81,7 +81,7 @@ class Uprobe:
         for name, (address, _) in found.items():
             offset = elf.offset(address)
             if offset is not None and glob(desc.function, name):
-                self._places[desc.module, name] = Place(desc.module, offset)
+                self._places[desc.module, name] = Place(desc.module, offset, 0, file)
                 names.append(name)
         return names
 
@@ -112,18 +112,19 @@ def uprobe_plan(machine: str, wide: bool, end: str, probes: tuple[Probe, ...], p
     return AttachPlan("uprobe", end, entry, probes, places=places)
 
 
-def read_functions(path: str, name: str = "") -> tuple[Elf, dict[str, tuple[int, int]]]:
-    """The headers of a program or library, and its functions, or the one of that name.
-    Raises OSError, ElfError."""
+def read_functions(path: str, name: str = "") -> tuple[Elf, dict[str, tuple[int, int]], tuple[int, ...]]:
+    """The headers of a program or library; its functions, or the one of that name; and which file it is
+    (Place.file).  Raises OSError, ElfError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        if not S_ISREG(os.fstat(fd).st_mode):
+        stat = os.fstat(fd)
+        if not S_ISREG(stat.st_mode):
             raise ElfError("not a regular file")
 
         def read(offset: int, size: int) -> bytes:
             return os.pread(fd, size, offset) if offset < 1 << 62 else b""
 
         elf = read_elf(read)
-        return elf, functions(elf, read, name)
+        return elf, functions(elf, read, name), identity(stat)
     finally:
         os.close(fd)
