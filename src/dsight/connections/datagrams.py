@@ -206,7 +206,8 @@ class Datagrams:
                 self._drop(one)
             one, changes = self._begin(sent, who, call)
         one.local = sent.local
-        one.sent += 1 if sent.count == 1 else sent.count // 2  # told at 1, 2, 4, 8..
+        if -sent.result not in _NOT_REACHED:
+            one.sent += 1 if sent.count == 1 else sent.count // 2  # told at 1, 2, 4, 8..
         if one.outcome is not None:
             return changes
         if changes:

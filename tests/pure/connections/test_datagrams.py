@@ -121,6 +121,7 @@ def test_errors_of_sending_and_icmp() -> None:
         (Both().play(sent(DNS), UdpIcmp(T + SECOND, NETNS, errno.ENOPROTOOPT, DNS, ME[1])), "unreachable"),
     ]:
         assert [c.outcome for c in changes] == [None, outcome]
+        assert changes[1].evidence.on_wire is (changes[1].datagrams == 1) is (changes[1].waited > 0)
     quiet = [sent(DNS, result=-errno.EAGAIN), UdpError(T + 1, SOCK, errno.EMSGSIZE, ME, DNS),
              UdpIcmp(T, NETNS, 0, DNS, ME[1]), UdpIcmp(T, NETNS + 1, errno.ECONNREFUSED, DNS, ME[1])]  # fmt: skip
     assert told(Both().play(*quiet)) == [SEND]
