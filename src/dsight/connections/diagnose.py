@@ -8,6 +8,7 @@ A text states what is known, and says so where something is not.  Codes: docs/co
 
 from __future__ import annotations
 
+from dsight.connections.drops import DROPPERS, NEIGHBOUR
 from dsight.connections.lives import reset_early
 from dsight.connections.model import Diagnosis, Endpoint, Listener, endpoint_text
 from dsight.value import Value
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from dsight.connections.host import Host, Listening
     from dsight.connections.tracker import Change
 
+_ICMP_HOST_UNREACHABLE = (3, 1)  # type and code that the kernel makes where the next hop is silent (RFC 1122, 3.2.2.1)
 ENETUNREACH, EHOSTUNREACH, EADDRNOTAVAIL, EACCES, EINVAL = 101, 113, 99, 13, 22
 
 
@@ -83,10 +85,43 @@ def diagnose(change: Change, where: Place, host: Host) -> Diagnosis | None:
         return None  # of a protocol that is not looked into, the errno is all there is
     if change.event == "closed":
         return _closed(change)
+    if change.outcome != "connected":
+        why = _done_here(change)
+        if why is not None:
+            return why
     if change.event == "hanging" or change.outcome == "pending":
         return _unanswered(change, where, f"no reply for {seconds(change.waited)}")
     make = _BY_OUTCOME.get(change.outcome or "")
     return None if make is None else make(change, where, host)
+
+
+def _done_here(change: Change) -> Diagnosis | None:
+    """What this very host did to the SYN, or to the answer; None for nothing, or where something got
+    through later that decided."""
+    facts = change.evidence
+    decided = change.outcome in ("refused", "unreachable")
+    drop = facts.drop
+    if drop is None:
+        if facts.icmp is not None and facts.icmp != _ICMP_HOST_UNREACHABLE:
+            kind, code = facts.icmp
+            text = f"a packet filter of this host rejects the SYN (ICMP type {kind}, code {code})"
+            return Diagnosis("denied-locally", f"{text}{_when(change)}")
+        return None
+    if decided and not facts.all_dropped:
+        return None
+    if drop.reason == NEIGHBOUR:
+        return Diagnosis("host-unreachable", f"{_no_neighbour(change)}{_when(change)}")
+    where = f", in the network namespace {drop.netns}" if drop.netns not in (0, change.netns) else ""
+    what = f"the answer (SYN-ACK) of {change.remote[0]}" if drop.answer else "the SYN"
+    verb = "rejects" if decided else "drops"
+    return Diagnosis("denied-locally", f"{DROPPERS[drop.reason]} {verb} {what}{where}{_when(change)}")
+
+
+def _when(change: Change) -> str:
+    """How it went on, in a few words."""
+    if change.evidence.by == "caller":
+        return f"; the application closed the socket or ended after {seconds(change.waited)}"
+    return f"; {seconds(change.waited)} so far" if change.outcome in (None, "pending") else ""
 
 
 def _closed(change: Change) -> Diagnosis | None:
@@ -257,8 +292,12 @@ def _refusal(change: Change) -> str:
 
 def _unreachable_by(change: Change) -> str:
     if change.evidence.icmp:
-        return f"this host could not deliver the SYN: the next hop to {change.remote[0]} does not answer ARP or ND"
+        return _no_neighbour(change)
     return f"an ICMP message said that {change.remote[0]} cannot be reached"
+
+
+def _no_neighbour(change: Change) -> str:
+    return f"this host could not deliver the SYN: the next hop to {change.remote[0]} does not answer ARP or ND"
 
 
 def _syns(change: Change) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from _socket import AF_INET, AF_INET6, AF_VSOCK, inet_ntop
 from struct import pack, unpack_from
 
+from dsight.connections.drops import WORDS
 from dsight.value import Value
 
 TYPE_CHECKING = False
@@ -146,6 +147,18 @@ class Icmp(Value):
     code: int
 
 
+class Drop(Value):
+    """This host drops a SYN, or the answer to one."""
+
+    time: int
+    sock: int  # whose SYN it is; 0: not known, as with an answer
+    reason: str  # of drops.WORDS
+    answer: bool
+    local: tuple[str, int]  # the end that connects
+    remote: tuple[str, int]
+    netns: int  # where it is dropped; 0 unknown
+
+
 class Fork(Value):
     """`parent` made the process `child`."""
 
@@ -163,7 +176,20 @@ class ProcessExit(Value):
 
 if TYPE_CHECKING:
     Event = (
-        Who | Args | Enter | Peer | Leave | SynSent | State | SockError | Retransmit | Reset | Icmp | Fork | ProcessExit
+        Who
+        | Args
+        | Enter
+        | Peer
+        | Leave
+        | SynSent
+        | State
+        | SockError
+        | Retransmit
+        | Reset
+        | Icmp
+        | Drop
+        | Fork
+        | ProcessExit
     )
 
 
@@ -228,6 +254,16 @@ def _state(
     )
 
 
+def _drop(time: int, sock: int, reason: int, answer: int, six: int, ip: bytes, ports: bytes, netns: int) -> Drop:
+    if six:
+        ends = [inet_address(AF_INET6, 0, ip[at : at + 16])[0] for at in (8, 24)]
+    else:
+        ends = [inet_ntop(AF_INET, ip[at : at + 4]) for at in (12, 16)]
+    source, destination = zip(ends, unpack_from("!HH", ports))
+    local, remote = (destination, source) if answer else (source, destination)
+    return Drop(time, sock, WORDS[reason - 1], bool(answer), local, remote, netns)
+
+
 # By tag.  Other modules have such a table of their own tags; Watcher puts them together.
 DECODERS: dict[int, Callable[..., Event]] = {
     1: _who,
@@ -243,6 +279,7 @@ DECODERS: dict[int, Callable[..., Event]] = {
     11: Icmp,
     12: Fork,
     13: ProcessExit,
+    42: _drop,
 }
 
 

@@ -28,6 +28,7 @@ from dsight.connections.events import (
     SYN_RECV,
     TCP,
     Args,
+    Drop,
     Enter,
     Icmp,
     Leave,
@@ -81,6 +82,7 @@ _NO_VERDICT = frozenset({0, errno.EALREADY, errno.EINPROGRESS})
 _SOCKET_ERRORS = frozenset(
     {errno.ECONNREFUSED, errno.ECONNRESET, errno.ETIMEDOUT, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EHOSTDOWN}
 )
+FRESH = SECOND // 10  # a SYN leaves that soon after its attempt began
 NEVER = 1 << 63  # a time that does not come
 
 
@@ -92,6 +94,8 @@ class Evidence(Value):
     soft_error: int = 0  # errno of an ICMP error that did not end the attempt
     filtered: bool = False  # sending the SYN failed with EPERM: a packet filter here
     icmp: tuple[int, int] | None = None  # type and code this host itself made for the SYN
+    drop: Drop | None = None  # the newest SYN, or answer, that this host dropped
+    all_dropped: bool = False  # it dropped every one
     no_port: bool = False  # the kernel found no local port
     by: str = ""  # who ended it: "kernel", "caller" (closed, interrupted, killed)
 
@@ -146,6 +150,7 @@ class _Attempt:
     __slots__ = (
         "blocking",
         "closed",
+        "drops",
         "facts",
         "family",
         "id",
@@ -157,6 +162,7 @@ class _Attempt:
         "sock",
         "start",
         "syns",
+        "tries",
         "via",
         "wait",
         "who",
@@ -175,6 +181,8 @@ class _Attempt:
         self.remote: tuple[str | None, int | None] = (None, None)
         self.blocking: bool | None = None
         self.syns = 0
+        self.tries = 1  # SYNs made, sent or not
+        self.drops = 0
         self.facts: dict[str, Any] = {}  # of Evidence
         self.wait = SECOND
         self.next_tick = start + SECOND
@@ -209,6 +217,7 @@ class Tracker:
         self._limit = limit
         self._calls: dict[int, _Call] = {}  # by thread
         self._open: dict[int, _Attempt] = {}  # by socket
+        self._to: dict[tuple[str | None, int | None], dict[int, _Attempt]] = {}  # the same, by destination
         self._due = 0  # no attempt turns `hanging` before this time
         self.decoders: dict[int, Callable[..., Any]] = DECODERS
         self.handlers: dict[type, Callable[[Any], list[Change]]] = {
@@ -245,6 +254,7 @@ class Tracker:
         """The watcher ends: every open attempt is pending."""
         changes = [a.change("outcome", now, "pending") for a in self._open.values()]
         self._open.clear()
+        self._to.clear()
         self._calls.clear()
         return changes
 
@@ -373,6 +383,7 @@ class Tracker:
         attempt.syns = 1
         attempt.facts.update(on_wire=True)
         self._open[syn.sock] = attempt
+        self._to.setdefault(attempt.remote, {})[syn.sock] = attempt
         self._due = min(self._due, attempt.next_tick)
         changes.append(attempt.change("attempt", attempt.start))
         return changes
@@ -411,6 +422,9 @@ class Tracker:
     def _retransmit(self, event: Retransmit) -> list[Change]:
         attempt = self._open.get(event.sock)
         if attempt is not None:
+            attempt.tries += 1
+            if attempt.drops:
+                attempt.facts.update(all_dropped=attempt.drops >= attempt.tries)
             if event.error == -errno.EPERM:
                 attempt.facts.update(filtered=True)
             if event.error == 0:
@@ -422,6 +436,27 @@ class Tracker:
         if attempt is not None:
             attempt.facts.update(reset=True)
         return []
+
+    def _drop(self, event: Drop) -> list[Change]:
+        attempt = self._open.get(event.sock) if event.sock else self._sender(event)
+        if attempt is not None:
+            attempt.drops += 1
+            attempt.facts.update(drop=event, all_dropped=attempt.drops >= attempt.tries)
+        return []
+
+    def _sender(self, event: Drop) -> _Attempt | None:
+        """Whose SYN it was, by its ends.  The kernel chooses the local port after it has told of the
+        attempt: an attempt of which it is unknown is meant if its SYN has left just now."""
+        newest = None
+        for attempt in self._to.get(event.remote, {}).values():
+            if attempt.local == event.local:
+                return attempt
+            fresh = attempt.local == (event.local[0], None) and attempt.start <= event.time < attempt.start + FRESH
+            if fresh and (newest is None or attempt.start > newest.start):
+                newest = attempt
+        if newest is not None:
+            newest.local = event.local
+        return newest
 
     def _icmp(self, event: Icmp) -> list[Change]:
         attempt = self._open.get(event.sock)
@@ -435,6 +470,10 @@ class Tracker:
 
     def _end(self, attempt: _Attempt, time: int, outcome: str, error: int = 0) -> Change:
         del self._open[attempt.sock]
+        there = self._to[attempt.remote]
+        del there[attempt.sock]
+        if not there:
+            del self._to[attempt.remote]
         return attempt.change("outcome", time, outcome, error)
 
 
@@ -459,4 +498,5 @@ _HANDLERS: dict[type, Callable[[Tracker, Any], list[Change]]] = {
     Retransmit: Tracker._retransmit,
     Reset: Tracker._reset,
     Icmp: Tracker._icmp,
+    Drop: Tracker._drop,
 }

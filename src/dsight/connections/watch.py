@@ -8,6 +8,7 @@ No thread and no clock of its own: `feed` takes a record's values, `tick` and `s
 from __future__ import annotations
 
 from dsight.connections.diagnose import diagnose, place, remote
+from dsight.connections.drops import reasons
 from dsight.connections.events import Fork, ProcessExit, Who
 from dsight.connections.lives import LIMIT, LIMIT_RESETS, Lives, reset_early
 from dsight.connections.model import FAILED, Endpoint, Report, error_name
@@ -289,12 +290,18 @@ ACCEPTED = Part(("accept.d",), ("accept_ask.d",), ("syscall::accept:return", "sy
 _ENDS = {True: ("end_all.d", "rawtp:::inet_sock_set_state"), False: ("end_reset.d", "rawtp:::tcp_receive_reset")}
 
 
-def script(tree: bool, has_probe: Callable[[str, int], bool], parts: Iterable[Part] = (), closed: bool = False) -> str:
+def script(
+    tree: bool,
+    has_probe: Callable[[str, int], bool],
+    parts: Iterable[Part] = (),
+    closed: bool = False,
+    enumerator: Callable[[str], int | None] = lambda name: None,
+) -> str:
     """The D program: connections/*.d as this kernel can run it.
 
     `tree`: with forks and exits, to know descendants.  `has_probe(name, n)`: whether the raw
     tracepoint exists and has more than n arguments.  `closed`: with all ends of connections, not
-    only those that are failures.
+    only those that are failures.  `enumerator(name)`: the value of an enumerator of this kernel.
     """
     parts = tuple(parts)
     connect = read("connect.d").replace(_WANTED, " || ".join([_WANTED, *(p.wanted for p in parts if p.wanted)]))
@@ -305,6 +312,9 @@ def script(tree: bool, has_probe: Callable[[str, int], bool], parts: Iterable[Pa
     text = [connect, *(read(f) for p in parts for f in p.asks), who, tcp]
     if has_probe("icmp_send", 0):
         text.append(read("icmp.d"))
+    reason = reasons(enumerator) if has_probe("kfree_skb", 2) else ""
+    if reason:
+        text.append(read("drop.d").replace("REASON", reason).replace(f"of {reason} (", "of REASON ("))
     text += [read(f) for p in parts for f in p.files] + [p.text for p in parts]
     end, probe = _ENDS[closed]
     text += [read(end), read("end.d").replace("rawtp:::END", probe)]

@@ -305,7 +305,7 @@ class _Run:
 
         shown = self._selection
         parts = [*self._kinds.parts, *([ACCEPTED] if shown.accepted or shown.closed else [])]
-        text = script(bool(self._roots) or self._exits, self._has_probe, parts, shown.closed)
+        text = script(bool(self._roots) or self._exits, self._has_probe, parts, shown.closed, self._machine.registry.btf.enumerator)
         with Trace(text, name="connections", on=self._machine) as trace:
             interrupts = Interrupts(trace.session)
             try:

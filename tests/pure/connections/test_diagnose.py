@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from dsight.connections.diagnose import diagnose, place, remote, seconds, serves
-from dsight.connections.events import Who
+from dsight.connections.events import Drop, Who
 from dsight.connections.host import Listening, Owner
 from dsight.connections.model import Diagnosis, Listener
 from dsight.connections.tracker import SECOND, Change, Evidence
@@ -191,3 +191,34 @@ def test_seconds() -> None:
         "2.5 s",
         "127 s",
     ]
+
+
+def dropped(reason: str = "filter", answer: bool = False, netns: int = 1) -> Drop:
+    return Drop(0, 0, reason, answer, (HERE, 40000), (THERE, 9300), netns)
+
+
+def test_dropped_by_this_host() -> None:
+    for event in (None, "pending", "aborted", "timed-out"):
+        code, text = why(change(event, drop=dropped()), FakeHost())
+        assert code == "denied-locally" and "nftables" in text and "drops the SYN" in text
+    assert "drops the answer (SYN-ACK) of 10.0.0.9" in why(change(None, drop=dropped(answer=True)), FakeHost())[1]
+    assert "namespace 77" in why(change(None, drop=dropped(netns=77)), FakeHost())[1]
+    assert "cgroup" in why(change(None, drop=dropped("cgroup")), FakeHost())[1]
+    code, text = why(change("aborted", drop=dropped("neighbour"), by="caller"), FakeHost())
+    assert code == "host-unreachable" and "ARP or ND" in text and "closed" in text
+
+
+def test_rejected_by_this_host() -> None:
+    for outcome, error in (("refused", 111), ("unreachable", 113)):
+        code, text = why(change(outcome, error, drop=dropped(), all_dropped=True, reset=True), FakeHost())
+        assert code == "denied-locally" and "rejects the SYN" in text
+        # One SYN was dropped, a later one was not: the answer is the peer's.
+        assert why(change(outcome, error, drop=dropped(), reset=True), FakeHost())[0] != "denied-locally"
+    # Kernels that tell no reasons.
+    assert why(change("refused", 111, icmp=(3, 3)), FakeHost())[0] == "denied-locally"
+    assert why(change("unreachable", 113, icmp=(3, 13)), FakeHost())[0] == "denied-locally"
+
+
+def test_what_connected_in_the_end_is_not_denied() -> None:
+    c = change("connected", drop=dropped())
+    assert diagnose(c, place(c, FakeHost()), FakeHost()) is None

@@ -11,7 +11,8 @@ import pytest
 
 import dsight.connections
 from dsight.connections import events
-from dsight.connections.events import Args, Peer, SynSent, Who, decode, sockaddr
+from dsight.connections.drops import reasons
+from dsight.connections.events import Args, Drop, Peer, SynSent, Who, decode, sockaddr
 
 FOLDER = Path(dsight.connections.__file__).parent
 
@@ -79,6 +80,24 @@ def test_unknown_tags_are_none() -> None:
 
 
 def test_scripts_and_decoders_know_the_same_tags() -> None:
-    text = "".join((FOLDER / name).read_text() for name in ("connect.d", "who.d", "tcp.d", "icmp.d", "tree.d"))
-    tags = {int(n) for n in re.findall(r"\{\s*(?:(?:this|self)->[^;]+;\s*)*trace\((\d+)\);", text)}
+    text = "".join(
+        (FOLDER / name).read_text() for name in ("connect.d", "who.d", "tcp.d", "icmp.d", "drop.d", "tree.d")
+    )
+    tags = {int(n) for n in re.findall(r"\btrace\((\d+)\);\s*trace\((?:timestamp|tid)\)", text)}
     assert tags == set(events.DECODERS)
+
+
+def test_drop_of_a_syn_and_of_its_answer() -> None:
+    ports = struct.pack("!HH", 40000, 80)
+    ip = bytes(12) + socket.inet_aton("10.0.0.1") + socket.inet_aton("10.0.0.9") + bytes(20)
+    here, there = ("10.0.0.1", 40000), ("10.0.0.9", 80)
+    assert decode((42, 5, 99, 2, 0, 0, ip, ports, 7)) == Drop(5, 99, "filter", False, here, there, 7)
+    ip = bytes(8) + socket.inet_pton(10, "2001:db8::80") + socket.inet_pton(10, "2001:db8::1")
+    got = decode((42, 5, 0, 1, 1, 1, ip, ports, 0))
+    assert got == Drop(5, 0, "neighbour", True, ("2001:db8::1", 80), ("2001:db8::80", 40000), 0)
+
+
+def test_reasons_of_this_kernel() -> None:
+    known = {"SKB_DROP_REASON_NETFILTER_DROP": 12, "SKB_DROP_REASON_NEIGH_FAILED": 58}
+    assert reasons(known.get) == "(args[2] == 58 ? 1 : args[2] == 12 ? 2 : 0)"
+    assert reasons(lambda name: None) == ""

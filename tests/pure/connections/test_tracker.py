@@ -16,6 +16,7 @@ from dsight.connections.events import (
     SYN_SENT,
     TCP,
     Args,
+    Drop,
     Enter,
     Icmp,
     Leave,
@@ -352,3 +353,40 @@ def test_state_is_bounded_and_every_attempt_ends_once() -> None:
 def test_packet_filter_here() -> None:
     end = outcome(play(enter(), syn(), Retransmit(T + SECOND, SOCK, -1), state(T + 9 * SECOND, CLOSE, 110)))
     assert (end.outcome, end.syns, end.evidence.filtered) == ("timed-out", 1, True)
+
+
+def drop(time: int, sock: int = 0, local: int = 40000, **more: object) -> Drop:
+    return Drop(**{"time": time, "sock": sock, "reason": "filter", "answer": False, "local": (ME, local),
+                   "remote": (THERE, 9300), "netns": 4026} | more)  # fmt: skip
+
+
+def test_dropped_here_by_the_socket() -> None:
+    end = outcome(
+        play(enter(), syn(), drop(T + 11, SOCK), Retransmit(T + SECOND, SOCK, 0), drop(T + SECOND, SOCK),
+             state(T + 9 * SECOND, CLOSE, 110))
+    )  # fmt: skip
+    assert end.evidence.drop is not None and end.evidence.drop.time == T + SECOND and end.evidence.all_dropped
+
+
+def test_one_dropped_then_one_got_through() -> None:
+    end = outcome(
+        play(enter(), syn(), drop(T + 11, SOCK), Retransmit(T + SECOND, SOCK, 0), state(T + 2 * SECOND, CLOSE, 111))
+    )
+    assert end.evidence.drop is not None and not end.evidence.all_dropped
+
+
+def test_whose_syn_was_dropped_by_its_ends() -> None:
+    tracker = Tracker()
+    other = SOCK + 4096
+    play(enter(), syn(), enter(T + 50, TID + 1, sock=other), syn(T + 60, TID + 1, other), tracker=tracker)
+    play(drop(T + 61, local=1111), drop(T + 62, remote=("10.9.9.9", 9300)), tracker=tracker)
+    ends = {c.who.tid: c for c in tracker.stop(T + SECOND)}
+    assert ends[TID].evidence.drop is None
+    assert ends[TID + 1].evidence.drop is not None and ends[TID + 1].local == (ME, 1111)
+    # Once the port is known, only it will do; what is unknown is not guessed long after.
+    play(enter(), syn(), drop(T + 70, local=1111), drop(T + 80, local=2222), tracker=tracker)
+    (end,) = tracker.stop(T + SECOND)
+    assert end.evidence.drop is not None and end.evidence.drop.local[1] == 1111
+    play(enter(), syn(), drop(T + SECOND), tracker=tracker)
+    (end,) = tracker.stop(T + 2 * SECOND)
+    assert end.evidence.drop is None and not tracker._to
