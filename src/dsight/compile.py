@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dsight import image
 from dsight.bpf.spec import ProgramSpec
+from dsight.errors import CompileError
 from dsight.ir.maps import MapSpec
 from dsight.ir.ops import Function
 from dsight.ir.storage import Options, Storage
@@ -124,16 +125,16 @@ def check_script(
 
 def compile_script(script: typed.Script, registry: Registry, options: Options) -> Compiled:
     """Typed tree to specs.  Raises CompileError for what is not supported yet."""
-    from dsight.bpf.compile import compile_function
     from dsight.ir.lower import lower
-    from dsight.ir.passes import optimise
+    from dsight.ir.words import used
 
     storage = Storage(script, options)
     errors = tuple(c for c in script.clauses if any(p.name == "ERROR" and p.provider == "dtrace" for p in c.probes))
     programs = []
     for plan, unit in plan_units(script, registry):
-        functions = [optimise(f) for f in lower(unit, storage, errors)]
-        made = [(f, compile_function(f, unit.kind, unit.attach, _has_loop(f, registry))) for f in functions]
+        made = [_part(f, unit, registry) for f in lower(unit, storage, errors)]
+        if size := max([used(f) for f, _ in made]):
+            storage.maps[words_map(unit)] = MapSpec(words_map(unit), "percpu_array", 4, size, 1)
         programs.append(Program(plan, unit, *made[0], tuple(made[1:])))
     return Compiled(
         script,
@@ -144,6 +145,33 @@ def compile_script(script: typed.Script, registry: Registry, options: Options) -
         {p.id: p for clause in script.clauses for p in clause.probes},
         storage.uses_probe_names,
     )
+
+
+def words_map(unit: Unit) -> str:
+    """The map with the numbers for which a unit's programs have no other room (ir.words)."""
+    return f"words_{unit.name}"
+
+
+def _part(function: Function, unit: Unit, registry: Registry) -> tuple[Function, ProgramSpec]:
+    """One program of a unit.  Where the stack is too small, what is kept longest goes to memory."""
+    from dsight.bpf.compile import compile_function
+    from dsight.ir.passes import optimise
+    from dsight.ir.paths import join_paths
+    from dsight.ir.words import spill
+
+    function = join_paths(optimise(function), words_map(unit))
+    bpf_loop = _has_loop(function, registry)
+    try:
+        return function, compile_function(function, unit.kind, unit.attach, bpf_loop)
+    except CompileError as e:
+        error = e
+    for length in (400, 100, 25, 6):
+        spilled = spill(function, words_map(unit), length)
+        try:
+            return spilled, compile_function(spilled, unit.kind, unit.attach, bpf_loop)
+        except CompileError:
+            pass
+    raise error
 
 
 def _has_loop(function: Function, registry: Registry) -> bool:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from dsight.bpf.spec import Insn
     from dsight.ir.ops import Instr, Operand
 
+    _Line = Insn | str | tuple[Insn, str]
+
 UNROLL = 16  # pieces: longer runs of memory become a loop
 MAX_OFFSET = 0x7FFF
 
@@ -510,33 +512,118 @@ def _loop(e: Emitter, body: list[Insn], times: int, counter: int, steps: dict[in
     return times * next(iter(steps.values()))
 
 
+_LOW, _HIGH = 0x0101010101010101, signed64(0x8080808080808080)  # the lowest, the highest bit of each byte
+
+
 def _strcmp(e: Emitter, instr: Instr) -> None:
-    """r1 and r2 walk the strings, r3 counts.  The jumps that go on with the loop are the ones taken:
-    the verifier then follows the way out first, so that few paths wait while it walks the rest."""
+    """Eight bytes at a time, the rest one by one; r1 and r2 walk the strings, r3 counts.  The jumps that go on
+    with the loop are the ones taken: the verifier then follows the way out first, so that few paths wait
+    while it walks the rest."""
     a, b, n = instr.args
     assert type(n) is int
     if n < 1:
         e.add(bpf.alu_imm(bpf.MOV, 0, 0))
     else:
         _arguments(e, (a, b))
-        e.code += [
-            bpf.alu_imm(bpf.MOV, 3, n),
-            bpf.load(1, 4, 1, 0),  # 1: the loop
-            bpf.load(1, 5, 2, 0),
-            bpf.jump(bpf.JEQ, 4, 5, 4),
-            bpf.alu_imm(bpf.MOV, 0, 1),
-            bpf.jump(bpf.JGT, 4, 5, 9),  # to the end
-            bpf.alu_imm(bpf.MOV, 0, -1),
-            bpf.ja(7),  # to the end
-            bpf.alu_imm(bpf.MOV, 0, 0),
-            bpf.jump_imm(bpf.JNE, 4, 0, 1),
-            bpf.ja(4),  # to the end
-            bpf.alu_imm(bpf.ADD, 1, 1),
-            bpf.alu_imm(bpf.ADD, 2, 1),
-            bpf.alu_imm(bpf.SUB, 3, 1),
-            bpf.jump_imm(bpf.JNE, 3, 0, -14),  # to the loop
-        ]
+        e.code += _local([*_compare_words(n // 8), *_compare_bytes(n % 8), bpf.alu_imm(bpf.MOV, 0, 0), "end"])
     e.result(instr, 0)
+
+
+def _compare_words(times: int) -> list[_Line]:
+    """To "end", with the result in r0, if they differ or end; falls through if not."""
+    if not times:
+        return []
+    zeroes = [  # r0: the highest bit of each byte of r4 that is 0, maybe of such behind that; r5 is lost
+        bpf.alu(bpf.MOV, 5, 4),
+        bpf.alu_imm(bpf.XOR, 5, -1),
+        bpf.ld_imm64(0, -_LOW),
+        bpf.alu(bpf.ADD, 0, 4),
+        bpf.alu(bpf.AND, 0, 5),
+        bpf.ld_imm64(5, _HIGH),
+        bpf.alu(bpf.AND, 0, 5),
+    ]
+    return [
+        bpf.alu_imm(bpf.MOV, 3, times),
+        "words",
+        bpf.load(8, 4, 1, 0),
+        bpf.load(8, 5, 2, 0),
+        (bpf.jump(bpf.JEQ, 4, 5), "equal"),
+        bpf.alu(bpf.MOV, 1, 5),
+        *zeroes,
+        bpf.alu(bpf.MOV, 2, 0),  # r2: all bits up to the lowest of r0, or all
+        bpf.alu_imm(bpf.SUB, 2, 1),
+        bpf.alu(bpf.XOR, 2, 0),
+        bpf.alu(bpf.MOV, 3, 4),  # r3: the lowest bit they differ in
+        bpf.alu(bpf.XOR, 3, 1),
+        bpf.alu(bpf.MOV, 5, 3),
+        bpf.neg(5),
+        bpf.alu(bpf.AND, 3, 5),
+        bpf.alu_imm(bpf.MOV, 0, 0),
+        (bpf.jump(bpf.JGT, 3, 2), "end"),  # both have ended before
+        bpf.be(4, 64),
+        bpf.be(1, 64),
+        bpf.alu_imm(bpf.MOV, 0, 1),
+        (bpf.jump(bpf.JGT, 4, 1), "end"),
+        bpf.alu_imm(bpf.MOV, 0, -1),
+        (bpf.ja(), "end"),
+        "equal",
+        *zeroes,
+        (bpf.jump_imm(bpf.JEQ, 0, 0), "on"),
+        bpf.alu_imm(bpf.MOV, 0, 0),
+        (bpf.ja(), "end"),
+        "on",
+        bpf.alu_imm(bpf.ADD, 1, 8),
+        bpf.alu_imm(bpf.ADD, 2, 8),
+        bpf.alu_imm(bpf.SUB, 3, 1),
+        (bpf.jump_imm(bpf.JNE, 3, 0), "words"),
+    ]
+
+
+def _compare_bytes(times: int) -> list[_Line]:
+    """As _compare_words."""
+    if not times:
+        return []
+    return [
+        bpf.alu_imm(bpf.MOV, 3, times),
+        "bytes",
+        bpf.load(1, 4, 1, 0),
+        bpf.load(1, 5, 2, 0),
+        (bpf.jump(bpf.JEQ, 4, 5), "same"),
+        bpf.alu_imm(bpf.MOV, 0, 1),
+        (bpf.jump(bpf.JGT, 4, 5), "end"),
+        bpf.alu_imm(bpf.MOV, 0, -1),
+        (bpf.ja(), "end"),
+        "same",
+        bpf.alu_imm(bpf.MOV, 0, 0),
+        (bpf.jump_imm(bpf.JNE, 4, 0), "next"),
+        (bpf.ja(), "end"),
+        "next",
+        bpf.alu_imm(bpf.ADD, 1, 1),
+        bpf.alu_imm(bpf.ADD, 2, 1),
+        bpf.alu_imm(bpf.SUB, 3, 1),
+        (bpf.jump_imm(bpf.JNE, 3, 0), "bytes"),
+    ]
+
+
+def _local(lines: list[_Line]) -> list[Insn]:
+    """Instructions, labels between them, and jumps with the label they go to."""
+    at, labels = 0, {}
+    for line in lines:
+        if isinstance(line, str):
+            labels[line] = at
+        else:
+            at += 2 if not isinstance(line, tuple) and line.code == bpf.LD_IMM64 else 1
+    code: list[Insn] = []
+    at = 0
+    for line in lines:
+        if isinstance(line, str):
+            continue
+        if isinstance(line, tuple):
+            i, label = line
+            line = bpf.insn(i.code, i.dst, i.src, labels[label] - at - 1, i.imm)
+        at += 2 if line.code == bpf.LD_IMM64 else 1
+        code.append(line)
+    return code
 
 
 def _loop_body(e: Emitter, instr: Instr) -> None:

@@ -200,7 +200,6 @@ _BUCKETS = {"quantize": _quantize, "lquantize": _lquantize, "llquantize": _llqua
 
 
 def _bump(low: Lowering, at: Reg, index: Reg, words: int, weight: int) -> None:
-    """Add to a bucket; `words` is a power of two so that a mask shows the verifier the bound."""
+    """Add to one of so many buckets."""
     b = low.b
-    offset = b.emit("shl", b.emit("and", index, words - 1), 3)
-    b.emit("xadd", b.emit("add", at, offset), 0, 8, weight)
+    b.emit("xadd", b.emit("at", at, b.emit("shl", index, 3), 8 * (words - 1)), 0, 8, weight)

@@ -350,7 +350,7 @@ def compare_branch(low: Lowering, e: typed.StrCompare, then: str, other: str) ->
     p, p_at, p_size = address(low, left)
     q, q_at, q_size = address(low, right)
     p, q = lower_expr.plus_reg(low, p, p_at), lower_expr.plus_reg(low, q, q_at)
-    most = min(p_size, q_size)
+    most = round8(min(p_size, q_size))  # their memory goes on so far, behind a NUL at the latest
     if most <= 256:
         order = b.emit("strcmp", p, q, most)
     else:

@@ -11,7 +11,8 @@ EACH_CPU = -1  # max_entries: as many as there may be CPUs
 STATE = 0  # u64: one of the following
 INACTIVE, ACTIVE, STOPPED = 0, 1, 2
 WALL_OFFSET = 8  # u64: wall clock minus monotonic clock, ns; kept up to date by the session
-GLOBALS_START = 16
+ZERO = 16  # u64: 0, which the kernel's verifier does not know (ir.paths)
+GLOBALS_START = 24
 
 # Indexes of u64s in the per-CPU counters map's value.
 DROPS, AGG_DROPS, DYN_DROPS, SCRATCH_DROPS, SPEC_FAILED, SPEC_DROPS = 0, 1, 2, 3, 4, 5

@@ -1,7 +1,7 @@
 """Where everything a script keeps lives: which maps it needs, at which offset what is.
 
 Maps of a session
-    globals       one mmap-able array value: STATE, WALL_OFFSET, then the global variables
+    globals       one mmap-able array value: STATE, WALL_OFFSET, ZERO, then the global variables
     ring          the ring buffer of records
     counters      per-CPU u64s: see COUNTERS
     constants     one read-only array value: string literals, zeroes
@@ -12,6 +12,7 @@ Maps of a session
     spec_live     hash, speculations in use: u64 key (serial << 32 | id) to u64 bytes recorded
     agg_ID        per-CPU hash or array, aggregation
     scratch_UNIT  per-CPU array of one value, the scratch memory of one program
+    words_UNIT    likewise, numbers for which its stack has no room (ir.words)
 """
 
 from __future__ import annotations
