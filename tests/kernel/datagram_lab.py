@@ -88,6 +88,17 @@ def reply() -> None:
             client.recv(9)
 
 
+@case("u-shared")
+def shared() -> None:
+    """A descriptor of the socket is closed, not the last one."""
+    with udp() as server, udp() as client:
+        server.bind(("127.0.0.1", 7097))
+        client.sendto(b"ask", ("127.0.0.1", 7097))
+        os.close(os.dup(client.fileno()))
+        server.sendto(b"answer", server.recvfrom(9)[1])
+        client.recv(9)
+
+
 @case("u-later")
 def later() -> None:
     """The server answers, and is gone when it is asked again."""

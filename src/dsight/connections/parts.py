@@ -5,7 +5,7 @@ kinds(...) -> Kinds.parts for watch.script, Kinds.trackers for watch.Watcher
 
 from __future__ import annotations
 
-from dsight.connections.watch import Part
+from dsight.connections.watch import Part, read
 from dsight.errors import UsageError
 from dsight.value import Value
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _UNIX = 1
 _NO_PEERS = (15, 16, 17, 38, 44)
 _FAMILY = "this->sk->__sk_common.skc_family"
+# Whether a descriptor is the last one of its file, in udp_all.d: file_ref_t counts from 0, before it
+# (Linux 6.13) f_count from 1.
+_LAST, _LAST_BEFORE = "f_ref.refcnt.counter == 0", "f_count.counter == 1"
 
 
 class Kinds(Value):
@@ -30,13 +33,21 @@ class Kinds(Value):
     trackers: tuple[Callable[[Callable[[int], Who | None]], Tracks], ...]
 
 
-def kinds(has_probe: Callable[[str, int], bool], udp: bool = False, unix: bool = False, others: bool = True) -> Kinds:
-    """`others`: UDP sockets that are connected, and every family but UNIX; `udp`: all datagrams, `unix`:
+def kinds(
+    has_probe: Callable[[str, int], bool],
+    has_type: Callable[[str], bool],
+    udp: bool = False,
+    unix: bool = False,
+    others: bool = True,
+) -> Kinds:
+    """`has_probe`: as for watch.script; `has_type`: whether the kernel has a typedef of this name.
+
+    `others`: UDP sockets that are connected, and every family but UNIX; `udp`: all datagrams, `unix`:
     UNIX sockets.  Raises UsageError where this kernel cannot say what is asked for."""
     parts: list[Part] = []
     trackers: list[Callable[[Callable[[int], Who | None]], Tracks]] = []
     if udp or others:
-        parts += _udp(has_probe, udp)
+        parts += _udp(has_probe, has_type, udp)
         trackers.append(_datagrams(udp))
     if udp or others or unix:
         trackers.append(_calls)
@@ -45,7 +56,7 @@ def kinds(has_probe: Callable[[str, int], bool], udp: bool = False, unix: bool =
     return Kinds(tuple(parts), tuple(trackers))
 
 
-def _udp(has_probe: Callable[[str, int], bool], every: bool) -> list[Part]:
+def _udp(has_probe: Callable[[str, int], bool], has_type: Callable[[str], bool], every: bool) -> list[Part]:
     none = " && ".join(f"{_FAMILY} != {family}" for family in (_UNIX, *_NO_PEERS))
     wanted = f"this->sk != 0 && {none}"
     if not every:
@@ -54,7 +65,8 @@ def _udp(has_probe: Callable[[str, int], bool], every: bool) -> list[Part]:
         return [Part(("udp.d", *first), (), (), wanted)]
     if not (has_probe("sock_send_length", 0) and has_probe("sk_data_ready", 0)):
         raise UsageError("--udp: this kernel does not say which datagrams are sent", "it takes Linux 6.3 or newer")
-    return [Part(("udp.d", "udp_all.d"), ("udp_ask.d",), ("rawtp:::sock_send_length",), wanted)]
+    text = read("udp_all.d") if has_type("file_ref_t") else read("udp_all.d").replace(_LAST, _LAST_BEFORE)
+    return [Part(("udp.d",), ("udp_ask.d",), ("rawtp:::sock_send_length",), wanted, text)]
 
 
 def _datagrams(answers: bool) -> Callable[[Callable[[int], Who | None]], Tracks]:

@@ -54,14 +54,15 @@ rawtp:::sk_data_ready
         trace(22); trace(timestamp); trace(this->sock); trace(this->hi); trace(this->lo); trace((uint16_t)this->port);
 }
 
-/* 23 UdpClosed */
+/* 23 UdpClosed: the last descriptor; before Linux 6.13 f_count.counter is 1 then, see parts.py */
 syscall::close:entry
 {
         this->fdt = curthread->files->fdt;
         this->file = (uint32_t)arg0 < this->fdt->max_fds ? this->fdt->fd[(uint32_t)arg0] : (struct file *)0;
         this->mode = this->file != 0 ? this->file->f_inode->i_mode : 0;
         this->sk = (this->mode & 0xf000) == 0xc000 ? ((struct socket *)this->file->private_data)->sk : (struct sock *)0;
-        this->sock = this->sk != 0 && this->sk->sk_protocol == 17 ? (uint64_t)this->sk : 0;
+        this->sock = this->sk != 0 && this->sk->sk_protocol == 17 && this->file->f_ref.refcnt.counter == 0
+            ? (uint64_t)this->sk : 0;
 }
 
 syscall::close:entry

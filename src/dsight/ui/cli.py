@@ -291,7 +291,7 @@ class _Run:
         self._selection = selection
         self._machine = Machine()
         unix = arguments.unix or bool(selection.paths)
-        self._kinds = kinds(self._has_probe, arguments.udp, unix, not arguments.tcp)
+        self._kinds = kinds(self._has_probe, self._has_type, arguments.udp, unix, not arguments.tcp)
         self._exits = arguments.udp  # the end of a process ends its exchanges
         self._watcher = Watcher(KernelHost(), Processes(), selection, self._roots or None, self._kinds.trackers)
         self._face = _face(arguments, time_ns() - monotonic_ns())
@@ -323,6 +323,9 @@ class _Run:
 
         types = self._machine.registry.args(Probe(0, "rawtp", "", "", name))
         return types is not None and len(types) > argument
+
+    def _has_type(self, name: str) -> bool:
+        return self._machine.registry.type("typedef", name) is not None
 
     def _done(self) -> bool:
         """Whether --for is over, or everything expected has happened and no command is waited for."""
