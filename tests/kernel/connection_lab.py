@@ -187,12 +187,13 @@ def others() -> None:
     LIBC.connect(0, bytes(16), 16)  # a pipe, and no address
 
 
-def child(name: str, run: Callable[[], object]) -> int:
+def child(name: bytes, run: Callable[[], object]) -> int:
+    """Run in a process of this name."""
     pid = os.fork()
     if pid:
         return pid
     try:
-        LIBC.prctl(15, b"w-" + name.encode(), 0, 0, 0)  # PR_SET_NAME
+        LIBC.prctl(15, name, 0, 0, 0)  # PR_SET_NAME
         run()
     finally:
         os._exit(0)
@@ -238,7 +239,7 @@ def main() -> None:
     filling = [attempt("127.0.0.1", FULL, blocking=False) for _ in range(3)]
     time.sleep(0.1)
     wanted = sys.argv[1:] or list(CASES)
-    pids = {name: child(name, CASES[name]) for name in wanted}
+    pids = {name: child(b"w-" + name.encode(), CASES[name]) for name in wanted}
     for name, pid in pids.items():
         os.waitpid(pid, 0)
         print(name, pid, flush=True)

@@ -8,7 +8,7 @@ A text states what is known, and says so where something is not.  Codes: docs/co
 
 from __future__ import annotations
 
-from dsight.connections.drops import DROPPERS, NEIGHBOUR
+from dsight.connections.drops import DROPPERS, NEIGHBOUR, UNSAID
 from dsight.connections.lives import reset_early
 from dsight.connections.model import Diagnosis, Endpoint, Listener, endpoint_text
 from dsight.value import Value
@@ -85,7 +85,7 @@ def diagnose(change: Change, where: Place, host: Host) -> Diagnosis | None:
         return None  # of a protocol that is not looked into, the errno is all there is
     if change.event == "closed":
         return _closed(change)
-    if change.outcome != "connected":
+    if change.outcome != "connected" and change.evidence.won is None:
         why = _done_here(change)
         if why is not None:
             return why
@@ -109,7 +109,9 @@ def _done_here(change: Change) -> Diagnosis | None:
         return None
     if decided and not facts.all_dropped:
         return None
-    if drop.reason == NEIGHBOUR:
+    if drop.reason == UNSAID and change.error != EHOSTUNREACH:
+        return None
+    if drop.reason in (NEIGHBOUR, UNSAID):
         return Diagnosis("host-unreachable", f"{_no_neighbour(change)}{_when(change)}")
     where = f", in the network namespace {drop.netns}" if drop.netns not in (0, change.netns) else ""
     what = f"the answer (SYN-ACK) of {change.remote[0]}" if drop.answer else "the SYN"
@@ -197,6 +199,12 @@ def _timed_out(change: Change, where: Place, host: Host) -> Diagnosis:
 def _aborted(change: Change, where: Place, host: Host) -> Diagnosis | None:
     if change.evidence.by != "caller":
         return None
+    if change.evidence.won is not None:
+        return Diagnosis(
+            "race-lost",
+            f"no failure: the process had just connected to {endpoint_text(*change.evidence.won)} and closed this, the "
+            f"slower attempt, after {seconds(change.waited)}",
+        )
     if change.evidence.filtered or _is_full(where):
         return _unanswered(change, where, f"the application stopped waiting after {seconds(change.waited)}")
     return Diagnosis(

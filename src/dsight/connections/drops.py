@@ -10,8 +10,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# A word and what the diagnosis says did it; the first for what is not a refusal.
+# A word and what the diagnosis says did it; nothing where it was no refusal.
 NEIGHBOUR = "neighbour"
+UNSAID = "unsaid"  # for no reason that is told: so do kernels with what waits for a neighbour of IPv6 (ndisc.c)
 DROPPERS = {
     NEIGHBOUR: "",
     "filter": "a packet filter of this host (nftables, iptables)",
@@ -20,6 +21,7 @@ DROPPERS = {
     "xdp": "an XDP program of this host",
     "rp_filter": "the reverse path filter of this host (net.ipv4.conf.*.rp_filter)",
     "ipsec": "an IPsec policy of this host (ip xfrm)",
+    UNSAID: "",
 }
 WORDS = tuple(DROPPERS)
 _REASONS = {
@@ -34,6 +36,9 @@ _REASONS = {
 }
 
 
+_SYN_SENT = "args[0]->protocol == 0xdd86 && args[0]->sk != 0 && args[0]->sk->__sk_common.skc_state == 2"
+
+
 def reasons(enumerator: Callable[[str], int | None]) -> str:
     """The D expression for REASON: 1 and on for WORDS, 0 for what is of no interest; "" where this
     kernel tells no reasons."""
@@ -41,4 +46,8 @@ def reasons(enumerator: Callable[[str], int | None]) -> str:
     known = [(number, code) for number, code in found if number is not None]
     if not known:
         return ""
-    return "(" + "".join(f"args[2] == {number} ? {code} : " for number, code in known) + "0)"
+    text = "".join(f"args[2] == {number} ? {code} : " for number, code in known)
+    unsaid = enumerator("SKB_DROP_REASON_NOT_SPECIFIED")
+    if unsaid is not None:  # of a socket in SYN_SENT
+        text += f"args[2] == {unsaid} && {_SYN_SENT} ? {WORDS.index(UNSAID) + 1} : "
+    return f"({text}0)"

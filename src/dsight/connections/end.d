@@ -6,5 +6,7 @@ rawtp:::END
         trace(((struct tcp_sock *)this->end)->bytes_sent); trace(((struct tcp_sock *)this->end)->bytes_retrans);
         trace(((struct tcp_sock *)this->end)->bytes_received); trace(this->end->__sk_common.skc_flags);
         trace(((struct tcp_sock *)this->end)->total_retrans); trace(((struct tcp_sock *)this->end)->srtt_us);
+        trace(((struct tcp_sock *)this->end)->bytes_acked + ((struct tcp_sock *)this->end)->snd_nxt
+            - ((struct tcp_sock *)this->end)->snd_una);
         trace(((struct inet_sock *)this->end)->inet_sport); trace(this->end->__sk_common.skc_dport);
 }

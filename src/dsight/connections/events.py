@@ -42,6 +42,7 @@ class Who(Value):
     parents: tuple[tuple[int, str], ...]  # pid and comm, nearest first
     flags: int = 0  # task_struct.flags of the thread
     uring: bool = False  # the thread has an io_uring
+    compat: bool = False  # in a 32-bit system call on a 64-bit kernel
     args: bytes | None = None  # the argument area, as far as it was read
     args_size: int = 0  # its full size
 
@@ -207,7 +208,7 @@ def _who(
         if line[at] == 0:  # the idle task, parent of pid 1
             break
         parents.append((line[at], line[at + 1]))
-    return Who(time, tid, pid, comm, uid, start, cgroup, tuple(parents), flags, bool(uring))
+    return Who(time, tid, pid, comm, uid, start, cgroup, tuple(parents), flags, bool(uring & 1), bool(uring & 2))
 
 
 def _args(tid: int, size: int, data: bytes) -> Args:

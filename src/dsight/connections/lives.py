@@ -35,7 +35,8 @@ class Ended(Value):
     sock: int
     old: int  # the state it leaves
     error: int  # sk_err; 0: nobody but this side ended it
-    sent: int  # bytes of data, each counted once
+    sent: int  # bytes of data, each counted once; too many if sending failed here
+    acked: int  # octets of sequence acknowledged or still to be: SYN and FIN count
     received: int
     retransmits: int  # segments
     srtt_us: int  # 0: never measured
@@ -71,11 +72,11 @@ class Life(Value):
 
 def _ended(
     time: int, sock: int, old: int, error: int, sent: int, again: int, received: int, flags: int, retransmits: int,
-    srtt: int, local_port: int, remote_port: int,
+    srtt: int, acked: int, local_port: int, remote_port: int,
 ) -> Ended:  # fmt: skip
     fin = flags >> 1 & 1  # SOCK_DONE: the peer's FIN came, and was counted as a byte received
     return Ended(
-        time, sock, old, error, max(sent - again, 0), max(received - fin, 0), retransmits, srtt >> 3,
+        time, sock, old, error, max(sent - again, 0), acked, max(received - fin, 0), retransmits, srtt >> 3,
         port_number(local_port), port_number(remote_port),
     )  # fmt: skip
 
@@ -157,11 +158,20 @@ class Lives:
         if began is None or (began.local[1], began.remote[1]) != (event.local_port, event.remote_port):
             return []
         del self._open[event.sock]
+        sent = _sent(event, began.via == "accept")
         life = Life(
-            max(event.time - began.time, 0), event.sent, event.received, event.retransmits, event.srtt_us or None,
+            max(event.time - began.time, 0), sent, event.received, event.retransmits, event.srtt_us or None,
             closed_by(event.old, event.error),
         )  # fmt: skip
         return [began.replace(event="closed", time=event.time, outcome=None, error=event.error, life=life)]
+
+
+def _sent(event: Ended, accepted: bool) -> int:
+    """Bytes of data sent.  The kernel counts a segment that could not leave, as when a packet filter
+    here dropped it, each time: then what the sequence numbers say is nearer."""
+    if event.sent <= event.acked:
+        return event.sent
+    return max(event.acked - (not accepted) - (event.old not in (ESTABLISHED, CLOSE_WAIT)), 0)
 
 
 def reset_early(change: Change) -> bool:

@@ -40,6 +40,8 @@ from dsight.connections.events import (
     SynSent,
     Who,
 )
+from dsight.connections.uring import DECODERS as URING_DECODERS
+from dsight.connections.uring import Requests, UringConnect, UringDone, UringPeer
 from dsight.value import Value
 
 TYPE_CHECKING = False
@@ -82,6 +84,8 @@ _NO_VERDICT = frozenset({0, errno.EALREADY, errno.EINPROGRESS})
 _SOCKET_ERRORS = frozenset(
     {errno.ECONNREFUSED, errno.ECONNRESET, errno.ETIMEDOUT, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EHOSTDOWN}
 )
+RACE = SECOND // 2  # the slower of two attempts is closed that soon after the other has connected
+WINNERS = 4096  # connections just made that are remembered for that
 FRESH = SECOND // 10  # a SYN leaves that soon after its attempt began
 NEVER = 1 << 63  # a time that does not come
 
@@ -97,6 +101,7 @@ class Evidence(Value):
     drop: Drop | None = None  # the newest SYN, or answer, that this host dropped
     all_dropped: bool = False  # it dropped every one
     no_port: bool = False  # the kernel found no local port
+    won: tuple[str | None, int | None] | None = None  # where the process had connected instead, just before
     by: str = ""  # who ended it: "kernel", "caller" (closed, interrupted, killed)
 
 
@@ -126,10 +131,10 @@ class Change(Value):
     life: Life | None = None  # with `closed`
 
 
-class _Call:
+class Call:
     """connect(2) in progress in one thread, or the Who of a SynSent about to come."""
 
-    __slots__ = ("args", "attempt", "enter", "peer", "who")
+    __slots__ = ("args", "attempt", "enter", "peer", "via", "who")
 
     def __init__(self, who: Who) -> None:
         self.who = who
@@ -137,6 +142,7 @@ class _Call:
         self.enter: Enter | None = None
         self.peer: Peer | None = None
         self.attempt: _Attempt | None = None
+        self.via = "connect"
 
     def identity(self) -> Who:
         """Who calls, with the arguments if they could be read."""
@@ -215,11 +221,14 @@ class Tracker:
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
-        self._calls: dict[int, _Call] = {}  # by thread
+        self._calls: dict[int, Call] = {}  # by thread
         self._open: dict[int, _Attempt] = {}  # by socket
         self._to: dict[tuple[str | None, int | None], dict[int, _Attempt]] = {}  # the same, by destination
+        # Process and port -> when and where it last connected.
+        self._won: dict[tuple[int, int | None], tuple[int, tuple[str | None, int | None] | None]] = {}
         self._due = 0  # no attempt turns `hanging` before this time
-        self.decoders: dict[int, Callable[..., Any]] = DECODERS
+        self.decoders: dict[int, Callable[..., Any]] = DECODERS | URING_DECODERS
+        self._requests = Requests()
         self.handlers: dict[type, Callable[[Any], list[Change]]] = {
             kind: handle.__get__(self) for kind, handle in _HANDLERS.items()
         }
@@ -255,6 +264,7 @@ class Tracker:
         changes = [a.change("outcome", now, "pending") for a in self._open.values()]
         self._open.clear()
         self._to.clear()
+        self._requests.clear()
         self._calls.clear()
         return changes
 
@@ -274,7 +284,7 @@ class Tracker:
         if len(self._calls) >= self._limit:  # calls whose Leave was lost
             del self._calls[next(iter(self._calls))]
         self._calls.pop(who.tid, None)
-        self._calls[who.tid] = _Call(who)
+        self._calls[who.tid] = Call(who)
         return []
 
     def _args(self, args: Args) -> list[Change]:
@@ -297,12 +307,14 @@ class Tracker:
 
     def _leave(self, leave: Leave) -> list[Change]:
         call = self._calls.pop(leave.tid, None)
-        if call is None or call.enter is None:
-            return []
+        return [] if call is None or call.enter is None else self._returned(call, call.enter, leave)
+
+    def _returned(self, call: Call, enter: Enter, leave: Leave) -> list[Change]:
+        """What connect(2), or a request to connect, has come to."""
         attempt = call.attempt
         error = -leave.ret if leave.ret < 0 else 0
         if attempt is None:
-            return self._never_sent(call, call.enter, leave, error)
+            return self._never_sent(call, enter, leave, error)
         if self._open.get(attempt.sock) is not attempt:
             return []  # its socket has decided
         if attempt.closed:
@@ -327,7 +339,7 @@ class Tracker:
             attempt.facts.update(by="kernel", on_wire=False, no_port=outcome == "no-address")
         return self._end(attempt, time, outcome, errno.EINTR if error == ERESTARTSYS else error)
 
-    def _never_sent(self, call: _Call, enter: Enter, leave: Leave, error: int) -> list[Change]:
+    def _never_sent(self, call: Call, enter: Enter, leave: Leave, error: int) -> list[Change]:
         """connect(2) came back and no SYN was sent: an attempt only if the call failed by itself."""
         if error in _NO_VERDICT or enter.state == SS_CONNECTING:
             return []  # nothing failed, or the call asks what came of an attempt made before
@@ -335,6 +347,7 @@ class Tracker:
         if enter.sock == 0 and (peer is None or peer.address is None):
             return []  # not a socket, and no address of ours: nobody meant TCP
         attempt = self._begin(call, enter.sock, enter.time)
+        attempt.via = call.via
         if peer is not None and peer.address is not None:
             attempt.remote = (peer.address, peer.port)
             attempt.family = FAMILIES.get(peer.family, attempt.family)
@@ -344,7 +357,7 @@ class Tracker:
             error = errno.EINTR
         return [attempt.change("attempt", enter.time), attempt.change("outcome", leave.time, outcome, error)]
 
-    def _begin(self, call: _Call, sock: int, start: int) -> _Attempt:
+    def _begin(self, call: Call, sock: int, start: int) -> _Attempt:
         """An attempt with what the call says of it."""
         enter = call.enter
         attempt = _Attempt(sock, start, call.identity())
@@ -354,6 +367,30 @@ class Tracker:
             attempt.blocking = None if enter.sock == 0 else not enter.nonblocking
             attempt.netns = enter.netns or None
         return attempt
+
+    # io_uring.
+
+    def _uring_connect(self, event: UringConnect) -> list[Change]:
+        call = self._calls.pop(event.tid, None)
+        if call is not None and (event.protocol in _PROTOCOLS or event.sock == 0):
+            self._requests.begin(event, call)
+        return []
+
+    def _uring_peer(self, event: UringPeer) -> list[Change]:
+        self._requests.peer(event)
+        return []
+
+    def _uring_done(self, event: UringDone) -> list[Change]:
+        call = self._requests.done(event.request)
+        if call is None or call.enter is None:
+            return []
+        attempt = call.attempt
+        if event.result in (-errno.ECANCELED, -errno.EAGAIN):
+            if event.result == -errno.EAGAIN or attempt is None or self._open.get(attempt.sock) is not attempt:
+                return []
+            attempt.facts.update(by="caller")  # by a linked timeout, or IORING_OP_ASYNC_CANCEL
+            return [self._end(attempt, event.time, "aborted", errno.ECANCELED)]
+        return self._returned(call, call.enter, Leave(event.time, call.enter.tid, event.result))
 
     # The socket.
 
@@ -367,9 +404,15 @@ class Tracker:
             changes.append(self._end(former, syn.time, "pending"))
         if len(self._open) >= self._limit:
             changes.append(self._end(next(iter(self._open.values())), syn.time, "pending"))
+        if call.enter is None:
+            request = self._requests.of_syn(syn, call.who.pid)
+            if request is not None:
+                del self._calls[syn.tid]
+                call = request
         enter = call.enter
         if enter is not None and call.attempt is None:
             attempt = self._begin(call, syn.sock, enter.time)
+            attempt.via = call.via
             call.attempt = attempt
         else:
             attempt = self._begin(call, syn.sock, syn.time)
@@ -397,16 +440,23 @@ class Tracker:
         if state.soft_error:
             attempt.facts.update(soft_error=state.soft_error)
         if state.new == ESTABLISHED:
+            self._won.pop((attempt.who.pid, attempt.remote[1]), None)
+            if len(self._won) >= WINNERS:
+                del self._won[next(iter(self._won))]
+            self._won[attempt.who.pid, attempt.remote[1]] = (state.time, attempt.remote)
             return [self._end(attempt, state.time, "connected")]
         if state.error:
             return [self._failed(attempt, state.time, state.error)]
         call = self._calls.get(attempt.who.tid)
-        if call is not None and call.attempt is attempt and state.tid == attempt.who.tid:
-            attempt.closed = state.time  # within the call: Leave says why
+        called = call is not None and call.attempt is attempt and state.tid == attempt.who.tid
+        if called or (attempt.via == "io_uring" and self._requests.under_way(attempt)):
+            attempt.closed = state.time  # within the call: what it returns says why
             return []
         attempt.facts.update(by="caller")
         # An ICMP error ends no attempt by itself (RFC 9293, 3.9.2.2): the caller was told and closed.
         icmp = attempt.facts.get("soft_error", 0)
+        if not icmp:
+            attempt.facts.update(won=self._winner(attempt, state.time))
         return [self._end(attempt, state.time, ERRNO_OUTCOMES.get(icmp, "aborted"), icmp)]
 
     def _error(self, event: SockError) -> list[Change]:
@@ -422,7 +472,7 @@ class Tracker:
     def _retransmit(self, event: Retransmit) -> list[Change]:
         attempt = self._open.get(event.sock)
         if attempt is not None:
-            attempt.tries += 1
+            attempt.tries += event.error != -errno.EBUSY  # the one before still waits in this host
             if attempt.drops:
                 attempt.facts.update(all_dropped=attempt.drops >= attempt.tries)
             if event.error == -errno.EPERM:
@@ -464,6 +514,13 @@ class Tracker:
             attempt.facts.update(icmp=(event.type, event.code))
         return []
 
+    def _winner(self, attempt: _Attempt, time: int) -> tuple[str | None, int | None] | None:
+        """Where else the process has just connected, to the same port, while the attempt was open:
+        happy eyeballs (RFC 8305) try the addresses of a name side by side and close the slower."""
+        since, remote = self._won.get((attempt.who.pid, attempt.remote[1]), (0, None))
+        fits = max(attempt.start, time - RACE) <= since <= time and remote != attempt.remote
+        return remote if fits else None
+
     def _failed(self, attempt: _Attempt, time: int, error: int) -> Change:
         attempt.facts.update(by="kernel")
         return self._end(attempt, time, ERRNO_OUTCOMES.get(error, "invalid"), error)
@@ -481,6 +538,8 @@ def _via(who: Who, syn: SynSent) -> str:
     """By which door a SYN went out that no connect(2) asked for."""
     if who.flags & PF_KTHREAD:
         return "kernel"
+    if who.compat:
+        return "connect"  # or socketcall(2): 32-bit processes' calls are not seen
     if syn.fastopen:
         return "fastopen"
     return "io_uring" if who.uring else "kernel"
@@ -499,4 +558,7 @@ _HANDLERS: dict[type, Callable[[Tracker, Any], list[Change]]] = {
     Reset: Tracker._reset,
     Icmp: Tracker._icmp,
     Drop: Tracker._drop,
+    UringConnect: Tracker._uring_connect,
+    UringPeer: Tracker._uring_peer,
+    UringDone: Tracker._uring_done,
 }

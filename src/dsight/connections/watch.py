@@ -7,6 +7,8 @@ No thread and no clock of its own: `feed` takes a record's values, `tick` and `s
 
 from __future__ import annotations
 
+import os
+
 from dsight.connections.diagnose import diagnose, place, remote
 from dsight.connections.drops import reasons
 from dsight.connections.events import Fork, ProcessExit, Who
@@ -226,7 +228,9 @@ class Watcher:
             if change.outcome == "connected":
                 self._stands(change, known)
         if self._selection.failed and (
-            change.event == "attempt" or (change.event == "outcome" and change.outcome not in FAILED)
+            change.evidence.won is not None
+            or change.event == "attempt"
+            or (change.event == "outcome" and change.outcome not in FAILED)
         ):
             return None
         told = change.event != "attempt"
@@ -273,6 +277,11 @@ def _local(change: Change) -> Endpoint:
 _RETRANSMIT_ERROR = "trace(args[2])"  # tcp_retransmit_skb says since 6.15 whether sending succeeded
 _WANTED = "this->protocol == 6 || this->protocol == 262"  # connect.d: the sockets whose connect(2) is told
 _WHERE = "syscall::connect:entry, rawtp:::inet_sock_set_state"  # who.d: the probes that may ask who it is
+# who.d: whether the thread is in a 32-bit system call, asm/thread_info.h: TS_COMPAT, TIF_32BIT.
+_COMPAT = {
+    "x86_64": "(curthread->thread_info.status & 2) != 0",
+    "aarch64": "(curthread->thread_info.flags & (1 << 22)) != 0",
+}
 
 
 class Part(Value):
@@ -287,6 +296,7 @@ class Part(Value):
 
 # Connections that processes accept; and, added by script(), how connections end.
 ACCEPTED = Part(("accept.d",), ("accept_ask.d",), ("syscall::accept:return", "syscall::accept4:return"))
+_URING = Part(("uring.d",), ("uring_ask.d",), ("rawtp:::io_uring_submit_req",))  # since Linux 6.4
 _ENDS = {True: ("end_all.d", "rawtp:::inet_sock_set_state"), False: ("end_reset.d", "rawtp:::tcp_receive_reset")}
 
 
@@ -303,13 +313,13 @@ def script(
     tracepoint exists and has more than n arguments.  `closed`: with all ends of connections, not
     only those that are failures.  `enumerator(name)`: the value of an enumerator of this kernel.
     """
-    parts = tuple(parts)
+    parts = (*parts, *([_URING] if has_probe("io_uring_submit_req", 0) else []))
     connect = read("connect.d").replace(_WANTED, " || ".join([_WANTED, *(p.wanted for p in parts if p.wanted)]))
-    who = read("who.d").replace(_WHERE, ", ".join(dict.fromkeys([_WHERE, *(n for p in parts for n in p.probes)])))
+    asking = who(", ".join(dict.fromkeys([_WHERE, *(n for p in parts for n in p.probes)])), "self->who")
     tcp = read("tcp.d")
     if not has_probe("tcp_retransmit_skb", 2):
         tcp = tcp.replace(_RETRANSMIT_ERROR, "trace(0)")
-    text = [connect, *(read(f) for p in parts for f in p.asks), who, tcp]
+    text = [connect, *(read(f) for p in parts for f in p.asks), asking, tcp]
     if has_probe("icmp_send", 0):
         text.append(read("icmp.d"))
     reason = reasons(enumerator) if has_probe("kfree_skb", 2) else ""
@@ -325,7 +335,8 @@ def script(
 
 def who(probes: str, flag: str) -> str:
     """Clauses that record who is running, at `probes`, where the D variable `flag` is not 0."""
-    return read("who.d").replace(_WHERE, probes).replace("self->who", flag)
+    compat = _COMPAT.get(os.uname().machine, "0")
+    return read("who.d").replace(_WHERE, probes).replace("self->who", flag).replace("COMPAT", compat)
 
 
 def read(name: str) -> str:

@@ -7,7 +7,7 @@ syscall::connect:entry, rawtp:::inet_sock_set_state
         this->leader = curthread->group_leader;
         trace(1); trace(timestamp); trace(tid); trace(pid); trace(stringof(this->leader->comm)); trace(uid);
         trace(this->leader->start_boottime); trace(curthread->cgroups->dfl_cgrp->kn->id);
-        trace(curthread->flags); trace(curthread->io_uring != 0);
+        trace(curthread->flags); trace((curthread->io_uring != 0) | (COMPAT) << 1);
         this->p = curthread->real_parent;
         trace(this->p->tgid); trace(stringof(this->p->group_leader->comm));
         this->p = this->p->real_parent;

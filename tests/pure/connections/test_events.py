@@ -101,3 +101,5 @@ def test_reasons_of_this_kernel() -> None:
     known = {"SKB_DROP_REASON_NETFILTER_DROP": 12, "SKB_DROP_REASON_NEIGH_FAILED": 58}
     assert reasons(known.get) == "(args[2] == 58 ? 1 : args[2] == 12 ? 2 : 0)"
     assert reasons(lambda name: None) == ""
+    known["SKB_DROP_REASON_NOT_SPECIFIED"] = 2
+    assert "args[2] == 2 && args[0]->protocol == 0xdd86" in reasons(known.get)

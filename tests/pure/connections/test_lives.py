@@ -38,10 +38,11 @@ def ended(
     error: int = 0,
     received: int = 9,
     flags: int = 0,
+    acked: int = 502,
     local: int = BE443,
     remote: int = BE80,
 ) -> tuple[object, ...]:
-    return (40, 5 * T, SOCK + pid, old, error, 700, 200, received, flags, 2, 800, local, remote)
+    return (40, 5 * T, SOCK + pid, old, error, 700, 200, received, flags, 2, 800, acked, local, remote)
 
 
 def accepted(tid: int = 50, state: int = 1) -> list[tuple[object, ...]]:
@@ -181,3 +182,11 @@ def test_script_has_the_ends_that_are_wanted() -> None:
     some, every = (script(False, lambda name, argument: True, [ACCEPTED], closed) for closed in (False, True))
     assert "rawtp:::tcp_receive_reset\n/this->end" in some and "rawtp:::inet_sock_set_state\n/this->end" in every
     assert "rawtp:::END" not in some + every and "syscall::accept4:return" in some
+
+
+def test_what_could_not_leave_was_not_sent() -> None:
+    for old, sent in ((1, 199), (4, 198)):
+        last = run(watcher(closed=True), [*connected(), ended(old=old, acked=200)])[-1]
+        assert last.life is not None and last.life.bytes_sent == sent
+    last = run(watcher(closed=True), [*accepted(), ended(acked=200)])[-1]
+    assert last.life is not None and last.life.bytes_sent == 200

@@ -390,3 +390,31 @@ def test_whose_syn_was_dropped_by_its_ends() -> None:
     play(enter(), syn(), drop(T + SECOND), tracker=tracker)
     (end,) = tracker.stop(T + 2 * SECOND)
     assert end.evidence.drop is None and not tracker._to
+
+
+def test_the_slower_of_two_attempts() -> None:
+    fast = SOCK + 4096
+
+    def race(closed: int, address: str = "10.0.0.8", tid: int = TID + 1) -> Change:
+        changes = play(
+            enter(nonblocking=True),
+            syn(),
+            leave(T + 20, -115),
+            enter(T + SECOND, tid, sock=fast),
+            syn(T + SECOND, tid, fast, address),
+            State(T + SECOND + 9, tid, fast, SYN_SENT, ESTABLISHED, 0, 0, ME, 40001),
+            state(closed, CLOSE),
+        )
+        (end,) = [c for c in changes if c.event == "outcome" and c.sock == SOCK]
+        assert end.outcome == "aborted"
+        return end
+
+    assert race(T + SECOND + 10).evidence.won == ("10.0.0.8", 9300)
+    assert race(T + 2 * SECOND).evidence.won is None  # not at once: something else was the reason
+    assert race(T + SECOND + 10, THERE).evidence.won is None  # the same address again
+    assert race(T + SECOND + 5).evidence.won is None  # before the other connected
+
+
+def test_32_bit_call_has_no_enter() -> None:
+    changes = play(who(compat=True), Args(TID, 2, b"x\0"), syn(), state(T + 50, CLOSE, 111, tid=0))
+    assert outcome(changes).outcome == "refused" and changes[0].via == "connect"
