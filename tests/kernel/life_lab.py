@@ -183,6 +183,18 @@ def serve() -> None:
         other.close()
 
 
+@case("x-u-serve")
+def uring_accept() -> None:
+    """IORING_OP_ACCEPT (13): one that ends with a connection, then one for two (multishot, ioprio 1)."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        made = [attempt(*listener.getsockname())]
+        uring(struct.pack("=BBH", 13, 0, 0) + struct.pack("=i24xQ", listener.fileno(), 7))
+        made += [attempt(*listener.getsockname()) for _ in range(2)]
+        uring(struct.pack("=BBH", 13, 0, 1) + struct.pack("=i24xQ", listener.fileno(), 8), wait=2)
+        for s in made:
+            s.close()
+
+
 @case("x-late")
 def late() -> None:
     """Accepted when its peer has already reset it."""
@@ -200,8 +212,8 @@ def sockaddr(address: str, port: int) -> bytes:
     return struct.pack("=H", 2) + struct.pack("!H", port) + socket.inet_aton(address) + bytes(8)
 
 
-def uring(*entries: bytes) -> None:
-    """Submit entries and wait for all: io_uring_setup(2), io_uring_enter(2)."""
+def uring(*entries: bytes, wait: int = 0) -> None:
+    """Submit entries and wait for all, or so many completions: io_uring_setup(2), io_uring_enter(2)."""
     params = ctypes.create_string_buffer(120)
     fd = LIBC.syscall(425, 8, params)
     array, _, tail = (struct.unpack_from("=I", params, 40 + 4 * n)[0] for n in (6, 0, 1))
@@ -211,7 +223,7 @@ def uring(*entries: bytes) -> None:
         slots[64 * n : 64 * n + 64] = entry.ljust(64, b"\0")
         ring[array + 4 * n : array + 4 * n + 4] = struct.pack("=I", n)
     ring[tail : tail + 4] = struct.pack("=I", len(entries))
-    LIBC.syscall(426, fd, len(entries), len(entries), 1, None, 0)
+    LIBC.syscall(426, fd, len(entries), wait or len(entries), 1, None, 0)
     os.close(fd)
 
 

@@ -184,6 +184,14 @@ def test_accepted(lab: dict[str, list[dict]]) -> None:
     assert [closed[r["id"]] for r in accepted] == ["us", "us"] and [closed[r["id"]] for r in made] == ["peer", "peer"]
 
 
+def test_accepted_by_io_uring(lab: dict[str, list[dict]]) -> None:
+    accepted, made = of(lab, "x-u-serve", "accepted"), of(lab, "x-u-serve", "outcome")
+    if not accepted and tuple(int(n) for n in os.uname().release.split(".")[:2]) < (6, 10):
+        pytest.skip("this kernel does not tell")
+    assert [a["remote"]["port"] for a in accepted] == [m["local"]["port"] for m in made] and len(made) == 3
+    assert len(of(lab, "x-u-serve", "closed")) == 6
+
+
 def test_accepted_when_it_was_over(lab: dict[str, list[dict]]) -> None:
     (late,) = of(lab, "x-late", "accepted")
     assert late["id"] not in {r["id"] for r in of(lab, "x-late", "closed")}

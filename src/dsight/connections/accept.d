@@ -1,9 +1,9 @@
 /* 41 Accepted; of an MPTCP connection the first subflow's socket, which ends with it */
-syscall::accept:return, syscall::accept4:return
+ACCEPTS
 /self->accepted != 0/
 {
         this->sk = (struct sock *)self->accepted;
-        this->sub = this->sk->sk_protocol == 262 ? (uint64_t)((struct mptcp_sock *)this->sk)->first : self->accepted;
+        this->sub = this->sk->sk_protocol == 262 ? FIRST : self->accepted;
         trace(41); trace(timestamp); trace(tid); trace(this->sub); trace(this->sk->__sk_common.skc_state);
         trace(this->sk->sk_protocol); trace(this->sk->__sk_common.skc_family);
         trace(this->sk->__sk_common.skc_rcv_saddr); trace(this->sk->__sk_common.skc_daddr);

@@ -294,10 +294,25 @@ class Part(Value):
     text: str = ""  # clauses that had to be put together
 
 
-# Connections that processes accept; and, added by script(), how connections end.
-ACCEPTED = Part(("accept.d",), ("accept_ask.d",), ("syscall::accept:return", "syscall::accept4:return"))
+# What script() adds.
 _URING = Part(("uring.d",), ("uring_ask.d",), ("rawtp:::io_uring_submit_req",))  # since Linux 6.4
 _ENDS = {True: ("end_all.d", "rawtp:::inet_sock_set_state"), False: ("end_reset.d", "rawtp:::tcp_receive_reset")}
+
+
+def accepted(has_probe: Callable[[str, int], bool], mptcp: bool) -> Part:
+    """Connections that processes accept.  `mptcp`: this kernel has MPTCP."""
+    asks, probes = ["accept_ask.d"], ["syscall::accept:return", "syscall::accept4:return"]
+    # io_uring_complete has three arguments since Linux 6.10; before, nothing says enough.
+    if (
+        has_probe("io_uring_submit_req", 0)
+        and has_probe("io_uring_complete", 2)
+        and not has_probe("io_uring_complete", 3)
+    ):
+        asks.append("accept_uring_ask.d")
+        probes.append("rawtp:::io_uring_complete")
+    first = "(uint64_t)((struct mptcp_sock *)this->sk)->first" if mptcp else "0"
+    text = read("accept.d").replace("ACCEPTS", ", ".join(probes)).replace("FIRST", first)
+    return Part(asks=tuple(asks), probes=tuple(probes), text=text)
 
 
 def script(

@@ -300,12 +300,15 @@ class _Run:
     def run(self) -> None:
         """Arm, watch, end."""
         from dsight.api import Trace
-        from dsight.connections.watch import ACCEPTED, script
+        from dsight.connections.watch import accepted, script
         from dsight.ui.interrupt import Interrupts
 
         shown = self._selection
-        parts = [*self._kinds.parts, *([ACCEPTED] if shown.accepted or shown.closed else [])]
-        text = script(bool(self._roots) or self._exits, self._has_probe, parts, shown.closed, self._machine.registry.btf.enumerator)
+        btf = self._machine.registry.btf
+        parts = [*self._kinds.parts]
+        if shown.accepted or shown.closed:
+            parts.append(accepted(self._has_probe, btf.type("struct", "mptcp_sock") is not None))
+        text = script(bool(self._roots) or self._exits, self._has_probe, parts, shown.closed, btf.enumerator)
         with Trace(text, name="connections", on=self._machine) as trace:
             interrupts = Interrupts(trace.session)
             try:

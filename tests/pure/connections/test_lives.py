@@ -15,7 +15,8 @@ import dsight.connections
 from dsight.connections import lives
 from dsight.connections.lives import Ended, Life, Lives, closed_by, reset_early
 from dsight.connections.model import Report, to_json
-from dsight.connections.watch import ACCEPTED, script
+from dsight.connections.watch import accepted as accepts
+from dsight.connections.watch import script
 
 SOCK = 0xFFFF0000
 BE80 = struct.unpack("=H", struct.pack("!H", 80))[0]
@@ -179,7 +180,11 @@ def test_scripts_and_decoders_know_the_same_tags() -> None:
 
 
 def test_script_has_the_ends_that_are_wanted() -> None:
-    some, every = (script(False, lambda name, argument: True, [ACCEPTED], closed) for closed in (False, True))
+    part = accepts(lambda name, argument: argument < 3, True)
+    some, every = (script(False, lambda name, argument: True, [part], closed) for closed in (False, True))
+    old = accepts(lambda name, argument: False, False)
+    assert "mptcp_sock" in part.text and "mptcp_sock" not in old.text
+    assert "io_uring_complete" in part.text and "io_uring" not in old.text + "".join(old.asks)
     assert "rawtp:::tcp_receive_reset\n/this->end" in some and "rawtp:::inet_sock_set_state\n/this->end" in every
     assert "rawtp:::END" not in some + every and "syscall::accept4:return" in some
 
