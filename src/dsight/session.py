@@ -57,6 +57,7 @@ if TYPE_CHECKING:
             """So many records were lost."""
 
 
+SETTLE = 100  # ms; how long a record that is still being written is waited for, at the end
 LINGER = 0.005  # s; how long the reader sleeps before it drains: the kernel wakes it once a batch (design.md section 8)
 ROUNDS = 4  # drains before a look at anything else: a flood may come faster than it can be read
 STATUS = 1.0  # s between looks at drops and clock (option statusrate)
@@ -139,7 +140,11 @@ class Session:
         self._run("END")
         self.drain()
         self._detach()
-        self.drain()  # what was still being written: no program runs any more
+        for _ in range(SETTLE):  # what was still being written, in a program that an interrupt holds up
+            self.drain()
+            if self._ring is None or not self._ring.pending():
+                break
+            time.sleep(0.001)
         self._report_lost()
         missed = sum([loaded.info().recursion_misses for _, loaded in self._programs])
         if missed:
