@@ -122,6 +122,19 @@ def cgroup() -> None:
         os.rmdir(here)
 
 
+@case("x-full")
+def full() -> None:
+    """The listener's queue was full when the SYN came, and is not any more when that is looked at."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        kept = [attempt(*listener.getsockname(), blocking=False) for _ in range(3)]
+        select.select([], kept[:1], [], 5)
+        time.sleep(1.2)  # a SYN is sent again after a second
+        listener.accept()[0].close()
+        time.sleep(0.3)
+        kept[-1].close()
+        time.sleep(0.5)  # until it was looked at
+
+
 # How connections end.
 
 

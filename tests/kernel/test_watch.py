@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 
@@ -31,26 +32,31 @@ class Watch:
     """`dsight --json ...`, armed; `end()` stops it and gives all it said."""
 
     def __init__(self, *options: str) -> None:
-        self.process = subprocess.Popen(
-            [*DSIGHT, "watch", "--json", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        # Not a pipe: it would fill, and the watcher wait for its reader.
+        self.out = tempfile.TemporaryFile()  # noqa: SIM115
+        self.process = subprocess.Popen([*DSIGHT, "watch", "--json", *options], stdout=self.out, stderr=subprocess.PIPE)
         assert self.process.stderr is not None
         assert b"watching" in self.process.stderr.readline()
 
     def end(self) -> list[dict]:
         self.process.send_signal(signal.SIGINT)
         began = time.monotonic()
-        out, err = self.process.communicate(timeout=30)
+        _, err = self.process.communicate(timeout=30)
         assert self.process.returncode == 0, err
         assert time.monotonic() - began < 5
-        return [parsed(line) for line in out.splitlines()]
+        return self.reports()
+
+    def reports(self) -> list[dict]:
+        """All it said, once it has ended."""
+        self.out.seek(0)
+        return [parsed(line) for line in self.out.read().splitlines()]
 
     def kill(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        for pipe in (self.process.stdout, self.process.stderr):
-            pipe.close()
+        self.process.stderr.close()
         self.process.wait()
+        self.out.close()
 
 
 @pytest.fixture
@@ -360,6 +366,6 @@ def test_an_expectation_ends_the_watcher(watch: list[Watch]) -> None:
         port = listener.getsockname()[1]
         watch.append(Watch("--expect", f"127.0.0.1:{port}", "--for", "30"))
         socket.create_connection(("127.0.0.1", port)).close()
-        out, _ = watch[0].process.communicate(timeout=20)
+        watch[0].process.wait(20)
     assert watch[0].process.returncode == 0
-    assert parsed(out.splitlines()[-1])["result"] == "met"
+    assert watch[0].reports()[-1]["result"] == "met"

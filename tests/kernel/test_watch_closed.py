@@ -122,6 +122,11 @@ def test_ports_exhausted(lab: dict[str, list[dict]]) -> None:
     assert code(ends[-1]) == "ports-exhausted" and "ip_local_port_range" in ends[-1]["diagnosis"]["text"]
 
 
+def test_listener_that_was_full(lab: dict[str, list[dict]]) -> None:
+    ends = [e for e in of(lab, "x-full", "outcome") if e["outcome"] == "aborted"]
+    assert [code(e) for e in ends] == ["listener-full"] * 2
+
+
 def test_io_uring_gives_up_at_its_linked_timeout(lab: dict[str, list[dict]]) -> None:
     (end,) = of(lab, "x-u-timeout", "outcome")
     assert end["latency_ns"] >= 150_000_000 and end["remote"]["address"] == "10.9.0.77"

@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 DSIGHT = [sys.executable, "-m", "dsight.ui.cli", "watch", "--json"]
@@ -17,15 +18,18 @@ class Watching:
     """A watcher, armed; `end()` stops it and gives all it said."""
 
     def __init__(self, *options: str) -> None:
-        self.process = subprocess.Popen([*DSIGHT, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        # Not a pipe: it would fill, and the watcher wait for its reader.
+        self.out = tempfile.TemporaryFile()  # noqa: SIM115
+        self.process = subprocess.Popen([*DSIGHT, *options], stdout=self.out, stderr=subprocess.PIPE)
         assert self.process.stderr is not None
         assert b"watching" in self.process.stderr.readline()
 
     def end(self) -> list[dict]:
         self.process.send_signal(signal.SIGINT)
-        out, err = self.process.communicate(timeout=30)
+        _, err = self.process.communicate(timeout=30)
         assert self.process.returncode == 0, err
-        reports = [json.loads(line) for line in out.splitlines()]
+        self.out.seek(0)
+        reports = [json.loads(line) for line in self.out.read().splitlines()]
         assert [r for r in reports if r["event"] == "lost"] == []
         return reports
 
@@ -33,6 +37,7 @@ class Watching:
         if self.process.poll() is None:
             self.process.kill()
             self.process.communicate()
+        self.out.close()
 
 
 def watched(lab: str, cases: list[str], *watchers: list[str]) -> list[dict[str, list[dict]]]:

@@ -29,6 +29,7 @@ class Place(Value):
     listener: Listening | None = None
     listening: tuple[Listening, ...] | None = None
     route: str | None = None
+    overflows: int = 0  # how often a listener's queue here was full since the attempt
 
 
 _INTERNET = ("inet", "inet6", None)
@@ -223,10 +224,16 @@ def _unanswered(change: Change, where: Place, what: str) -> Diagnosis:
         return Diagnosis("host-unreachable", f"{_unreachable_by(change)}; {_syns(change)}, {what}")
     if _is_full(where):
         assert where.listener is not None
+        if not where.listener.full:
+            return Diagnosis(
+                "listener-full",
+                "the listener here does not accept in time: while this waited, full queues dropped "
+                f"{where.overflows} connections here (TcpExt ListenOverflows); {_syns(change)}, {what}",
+            )
         return Diagnosis(
             "listener-full",
-            f"the listener here does not accept: its queue takes {where.listener.limit + 1} and "
-            f"{where.listener.queued} wait; {_syns(change)}, {what}",
+            f"the listener here does not accept: its queue took {where.listener.limit + 1} and "
+            f"{where.listener.queued} waited; {_syns(change)}, {what}",
         )
     if where.self_:
         return Diagnosis(
@@ -317,7 +324,7 @@ def _own(where: Place) -> str:
 
 
 def _is_full(where: Place) -> bool:
-    return where.listener is not None and where.listener.full
+    return where.listener is not None and (where.listener.full or where.overflows > 0)
 
 
 def _there(change: Change, where: Place, host: Host) -> str:

@@ -61,6 +61,9 @@ class Host(Protocol):
     def unix_sockets(self, netns: int | None, pid: int) -> tuple[UnixSocket, ...] | None:
         """Its UNIX sockets that have a name."""
 
+    def overflows(self, netns: int | None, pid: int) -> int | None:
+        """TcpExt ListenOverflows: connections dropped since a listener's queue was full."""
+
     def owner(self, inode: int) -> Owner | None:
         """Who holds the socket (the first process found)."""
 
@@ -113,6 +116,13 @@ class KernelHost:
         key = ("unix", netns)
         if not self._fresh(key):
             self._put(key, self._ask(_NETLINK_SOCK_DIAG, netns, pid, _unix_sockets))
+        return self._known[key][1]  # type: ignore[return-value]
+
+    def overflows(self, netns: int | None, pid: int) -> int | None:
+        key = ("overflows", netns)
+        if not self._fresh(key):
+            path = "/proc/self/ns/net" if netns in (None, self._netns) else self._namespace(netns or 0, pid)
+            self._put(key, None if path is None or not path.startswith("/proc/") else _overflows(path))
         return self._known[key][1]  # type: ignore[return-value]
 
     def owner(self, inode: int) -> Owner | None:
@@ -173,6 +183,15 @@ class KernelHost:
         found = next((p for p in _namespaces() if _inode(p) == netns), None)
         self._put(key, found)
         return found
+
+
+def _overflows(namespace: str) -> int | None:
+    """From /proc/PID/net/netstat, where a line of names stands above a line of values."""
+    lines = (read_text(namespace.replace("/ns/net", "/net/netstat")) or "").splitlines()
+    for names, values in zip(lines[::2], lines[1::2]):
+        if names.startswith("TcpExt:"):
+            return int(dict(zip(names.split(), values.split())).get("ListenOverflows", -1))
+    return None
 
 
 def _namespaces() -> Iterator[str]:

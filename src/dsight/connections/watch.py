@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from dsight.connections.diagnose import Place
-    from dsight.connections.host import Host
+    from dsight.connections.host import Host, Listening
     from dsight.connections.model import Diagnosis, Process
     from dsight.connections.processes import Processes
     from dsight.connections.tracker import Change
@@ -103,11 +103,13 @@ _SYNS = ("tcp", "mptcp", None)  # the protocols that have SYNs
 class _Known:
     """What was found out of an open attempt: later its process or namespace may be gone."""
 
-    __slots__ = ("own", "process")
+    __slots__ = ("full", "overflows", "own", "process")
 
     def __init__(self, process: Process) -> None:
         self.process = process
         self.own: bool | None = None  # whether it goes to this host
+        self.overflows: int | None = None  # if it does: Host.overflows before it
+        self.full: Listening | None = None  # the listener there, when its queue was found full
 
 
 class Watcher:
@@ -236,7 +238,22 @@ class Watcher:
         told = change.event != "attempt"
         where = place(change, self._host, told, known.own)
         known.own = where.self_
+        if where.self_ and change.protocol in _SYNS and change.outcome != "connected":
+            where = self._with_queue(change, known, where)
         return self._made(change, known, where, diagnose(change, where, self._host) if told else None)
+
+    def _with_queue(self, change: Change, known: _Known, where: Place) -> Place:
+        """What is known of the listener's queue since the attempt; at the attempt the counter is noted."""
+        if where.listener is not None and where.listener.full:
+            known.full = where.listener
+        elif known.full is not None:
+            return where.replace(listener=known.full)
+        count = self._host.overflows(change.netns, change.who.pid)
+        if change.event == "attempt":
+            known.overflows = count
+        if count is None or known.overflows is None:
+            return where
+        return where.replace(overflows=max(count - known.overflows, 0))
 
     def _made(self, change: Change, known: _Known, where: Place, diagnosis: Diagnosis | None) -> Report:
         told = change.event in ("hanging", "outcome")

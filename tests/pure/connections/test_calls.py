@@ -144,6 +144,9 @@ class Host:
     def unix_sockets(self, netns: int | None, pid: int) -> tuple[UnixSocket, ...]:
         return self.sockets
 
+    def overflows(self, netns: int | None, pid: int) -> int | None:
+        return 0
+
     def owner(self, inode: int) -> Owner:
         return Owner(inode, "server")
 

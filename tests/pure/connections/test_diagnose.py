@@ -26,6 +26,9 @@ class FakeHost:
     def listening(self, netns: int | None, pid: int) -> tuple[Listening, ...] | None:
         return self._listening
 
+    def overflows(self, netns: int | None, pid: int) -> int | None:
+        return 0
+
     def owner(self, inode: int) -> Owner | None:
         return {1: Owner(70, "shop"), 2: Owner(9, "sshd"), 3: Owner(8, "nginx")}.get(inode)
 

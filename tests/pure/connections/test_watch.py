@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from ipaddress import ip_network
+from itertools import cycle
 
 from dsight.connections.host import Listening, Owner
 from dsight.connections.processes import Processes
@@ -18,11 +19,17 @@ class Host:
 
     gone = False
 
+    def __init__(self, *dropped: int | None) -> None:
+        self.dropped = cycle(dropped or (0,))
+
     def route(self, address: str, netns: int | None, pid: int) -> str | None:
         return None if self.gone else "local" if address == "10.0.0.1" else "unicast"
 
     def listening(self, netns: int | None, pid: int) -> tuple[Listening, ...] | None:
         return None if self.gone else ()
+
+    def overflows(self, netns: int | None, pid: int) -> int | None:
+        return next(self.dropped)
 
     def owner(self, inode: int) -> Owner | None:
         return None
@@ -117,3 +124,35 @@ def test_script_fits_the_kernel() -> None:
     old = script(False, lambda name, argument: name == "tcp_retransmit_skb" and argument < 2)
     assert "icmp_send" not in old and "sched_process_fork" not in old
     assert "args[2])" not in old and "trace(0);\n}" in old[old.index("tcp_retransmit_skb") :]
+
+
+class Listens(Host):
+    """Somebody listens at 10.0.0.1:80."""
+
+    def listening(self, netns: int | None, pid: int) -> tuple[Listening, ...] | None:
+        return (Listening("0.0.0.0", 80, 1, 0, 5),)
+
+
+def test_a_queue_that_was_full_meanwhile() -> None:
+    for counts, code in (((5, 7), "listener-full"), ((5, 5), "no-answer"), ((None, 7), "no-answer")):
+        one = watcher(host=Listens(*counts))
+        for row in records(4194400, "10.0.0.1")[:3]:
+            one.feed(row)
+        (hanging,) = one.tick(3 * T)
+        assert hanging.diagnosis is not None and hanging.diagnosis.code == code
+        if code == "listener-full":
+            assert "full queues dropped 2 connections here (TcpExt ListenOverflows)" in hanging.diagnosis.text
+
+
+def test_a_queue_that_was_found_full_stays_known() -> None:
+    host = Listens()
+    full = Listening("0.0.0.0", 80, 1, 6, 5)
+    one = watcher(host=host)
+    rows = records(4194400, "10.0.0.1")
+    for row in rows[:3]:
+        one.feed(row)
+    host.listening = lambda netns, pid: (full,)  # type: ignore[method-assign]
+    assert [r.diagnosis.code for r in one.tick(3 * T) if r.diagnosis] == ["listener-full"]
+    host.listening = lambda netns, pid: ()  # type: ignore[method-assign]
+    (end,) = one.stop(4 * T)
+    assert end.diagnosis is not None and end.diagnosis.code == "listener-full"
