@@ -302,6 +302,25 @@ def race() -> None:
     fast.close()
 
 
+@case("x-mptcp")
+def mptcp() -> None:
+    """A connection to which the kernel adds a subflow, from 127.0.0.2; in a namespace of its own."""
+    LIBC.unshare(0x40000000)
+    ip("link set lo up", "addr add 127.0.0.2/8 dev lo", "mptcp limits set subflow 2 add_addr_accepted 2")
+    ip("mptcp endpoint add 127.0.0.2 dev lo subflow")
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262) as listener:  # IPPROTO_MPTCP
+        listener.bind(("127.0.0.1", 8231))
+        listener.listen()
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262) as s:
+            s.connect(("127.0.0.1", 8231))
+            with listener.accept()[0] as other:
+                for _ in range(2):
+                    s.sendall(b"ping")
+                    other.sendall(other.recv(100))
+                    s.recv(100)
+                    time.sleep(0.1)
+
+
 # Healthy.
 
 

@@ -54,13 +54,18 @@ def compat(folder: pathlib.Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict]]:
-    """What was said of each case, by its name; of the healthy ones' failures under "failed"."""
+    """What was said of each case, by its name; of the healthy ones' failures under "failed"; of all that
+    went to the port of x-mptcp under "mptcp"."""
     program = compat(tmp_path_factory.mktemp("m32"))
-    watchers = [Watch("--comm", "[xh]-*", "--accepted", "--closed"), Watch("--comm", "h-*", "--failed")]
+    watchers = [
+        Watch("--comm", "[xh]-*", "--accepted", "--closed"),
+        Watch("--comm", "h-*", "--failed"),
+        Watch("--port", "8231"),
+    ]
     try:
         done = subprocess.run([sys.executable, str(LAB), *program], stdout=subprocess.PIPE, timeout=60, check=True)
         time.sleep(0.3)
-        reports, failed = (w.end() for w in watchers)
+        reports, failed, mptcp = (w.end() for w in watchers)
     finally:
         for w in watchers:
             w.kill()
@@ -71,7 +76,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict]]:
         process = report["process"]
         name = pids.get(process["pid"]) or pids[process["ppid"]]
         found[name].append(report)
-    found["failed"] = failed
+    found |= {"failed": failed, "mptcp": mptcp}
     if not program:
         del found["x-m32"]
     return found
@@ -135,6 +140,16 @@ def test_io_uring_gives_up_at_its_linked_timeout(lab: dict[str, list[dict]]) -> 
 def test_who_connects(lab: dict[str, list[dict]]) -> None:
     assert lab["x-forked"][0]["process"]["comm"] == "x-forked-child"
     assert lab["x-passed"][0]["process"]["comm"] == "x-passed"
+
+
+def test_mptcp_is_one_connection(lab: dict[str, list[dict]]) -> None:
+    if not lab["x-mptcp"]:
+        pytest.skip("this kernel has no MPTCP")
+    (end,) = of(lab, "mptcp", "outcome")
+    assert (end["protocol"], end["outcome"], end["process"]["comm"]) == ("mptcp", "connected", "x-mptcp")
+    assert [r["event"] for r in lab["mptcp"]] == ["attempt", "outcome"]
+    closed = {r["via"]: (r["bytes_sent"], r["bytes_received"]) for r in of(lab, "x-mptcp", "closed")}
+    assert set(closed) == {"connect", "accept"}
 
 
 def test_32_bit_process(lab: dict[str, list[dict]]) -> None:

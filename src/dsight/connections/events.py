@@ -99,6 +99,7 @@ class SynSent(Value):
     remote_port: int
     netns: int
     fastopen: bool = False
+    mptcp: bool = False  # it is a subflow of an MPTCP connection
 
 
 class State(Value):
@@ -242,7 +243,8 @@ def _syn_sent(
         remote,
         port_number(remote_port),
         netns,
-        bool(fastopen),
+        bool(fastopen & 1),
+        bool(fastopen & 2),
     )
 
 

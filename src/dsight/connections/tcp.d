@@ -45,7 +45,8 @@ rawtp:::inet_sock_set_state
         trace(args[0]->__sk_common.skc_rcv_saddr); trace(args[0]->__sk_common.skc_daddr);
         tracemem(&args[0]->__sk_common.skc_v6_rcv_saddr, 16); tracemem(&args[0]->__sk_common.skc_v6_daddr, 16);
         trace(((struct inet_sock *)args[0])->inet_sport); trace(args[0]->__sk_common.skc_dport);
-        trace(args[0]->__sk_common.skc_net.net->ns.inum); trace(((struct tcp_sock *)args[0])->fastopen_req != 0);
+        trace(args[0]->__sk_common.skc_net.net->ns.inum); 
+        trace((((struct tcp_sock *)args[0])->fastopen_req != 0) | (MPTCP) << 1);
 }
 
 /* 7 State: SYN_RECV with a socket is a simultaneous open; without one, somebody connecting to us */

@@ -398,6 +398,9 @@ class Tracker:
         call = self._calls.get(syn.tid)
         if call is None:
             return []  # its Who was lost: nobody to name
+        if syn.mptcp and call.who.flags & PF_KTHREAD:
+            del self._calls[syn.tid]
+            return []  # the kernel adds a subflow to a connection that was told
         changes = []
         former = self._open.get(syn.sock)
         if former is not None:  # its end was lost, the address is in use again

@@ -338,17 +338,19 @@ def script(
     parts: Iterable[Part] = (),
     closed: bool = False,
     enumerator: Callable[[str], int | None] = lambda name: None,
+    mptcp: bool = False,
 ) -> str:
     """The D program: connections/*.d as this kernel can run it.
 
     `tree`: with forks and exits, to know descendants.  `has_probe(name, n)`: whether the raw
     tracepoint exists and has more than n arguments.  `closed`: with all ends of connections, not
     only those that are failures.  `enumerator(name)`: the value of an enumerator of this kernel.
+    `mptcp`: it has MPTCP.
     """
     parts = (*parts, *([_URING] if has_probe("io_uring_submit_req", 0) else []))
     connect = read("connect.d").replace(_WANTED, " || ".join([_WANTED, *(p.wanted for p in parts if p.wanted)]))
     asking = who(", ".join(dict.fromkeys([_WHERE, *(n for p in parts for n in p.probes)])), "self->who")
-    tcp = read("tcp.d")
+    tcp = read("tcp.d").replace("MPTCP", "((struct tcp_sock *)args[0])->is_mptcp" if mptcp else "0")
     if not has_probe("tcp_retransmit_skb", 2):
         tcp = tcp.replace(_RETRANSMIT_ERROR, "trace(0)")
     text = [connect, *(read(f) for p in parts for f in p.asks), asking, tcp]

@@ -305,10 +305,11 @@ class _Run:
 
         shown = self._selection
         btf = self._machine.registry.btf
+        mptcp = btf.type("struct", "mptcp_sock") is not None
         parts = [*self._kinds.parts]
         if shown.accepted or shown.closed:
-            parts.append(accepted(self._has_probe, btf.type("struct", "mptcp_sock") is not None))
-        text = script(bool(self._roots) or self._exits, self._has_probe, parts, shown.closed, btf.enumerator)
+            parts.append(accepted(self._has_probe, mptcp))
+        text = script(bool(self._roots) or self._exits, self._has_probe, parts, shown.closed, btf.enumerator, mptcp)
         with Trace(text, name="connections", on=self._machine) as trace:
             interrupts = Interrupts(trace.session)
             try:

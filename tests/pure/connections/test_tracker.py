@@ -418,3 +418,19 @@ def test_the_slower_of_two_attempts() -> None:
 def test_32_bit_call_has_no_enter() -> None:
     changes = play(who(compat=True), Args(TID, 2, b"x\0"), syn(), state(T + 50, CLOSE, 111, tid=0))
     assert outcome(changes).outcome == "refused" and changes[0].via == "connect"
+
+
+def test_further_subflows_of_mptcp_are_no_attempts() -> None:
+    worker = who(T + 90, TID + 1, flags=PF_KTHREAD)
+    changes = play(
+        enter(protocol=MPTCP),
+        syn(sock=SOCK, mptcp=True),
+        state(T + 30, ESTABLISHED),
+        worker,
+        syn(T + 91, TID + 1, SOCK + 64, mptcp=True),
+        State(T + 95, 0, SOCK + 64, SYN_SENT, ESTABLISHED, 0, 0, ME, 40001),
+    )
+    assert outcome(changes).outcome == "connected"
+    tracker = Tracker()
+    play(worker, syn(T + 91, TID + 1, SOCK + 64), tracker=tracker)
+    assert tracker.open == 1  # the kernel's own connection
