@@ -80,11 +80,11 @@ rawtp:::inet_sk_error_report
         trace(this->error->ee_origin == 2 || this->error->ee_origin == 3 ? (int)this->error->ee_errno : 0);
 }
 
-/* 9 Retransmit; kernels before 6.15 do not say whether sending succeeded: see watch.py */
+/* 9 Retransmit; RESULT: of sending, 0 on kernels before 6.15, which do not say: see watch.py */
 rawtp:::tcp_retransmit_skb
 /args[0]->__sk_common.skc_state == 2/
 {
-        trace(9); trace(timestamp); trace((uint64_t)args[0]); trace(args[2]);
+        trace(9); trace(timestamp); trace((uint64_t)args[0]); trace(RESULT);
 }
 
 /* 10 Reset */

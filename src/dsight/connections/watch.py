@@ -291,7 +291,6 @@ def _local(change: Change) -> Endpoint:
 
 
 # What the files say that is filled in here.
-_RETRANSMIT_ERROR = "trace(args[2])"  # tcp_retransmit_skb says since 6.15 whether sending succeeded
 _WANTED = "this->protocol == 6 || this->protocol == 262"  # connect.d: the sockets whose connect(2) is told
 _WHERE = "syscall::connect:entry, rawtp:::inet_sock_set_state"  # who.d: the probes that may ask who it is
 # who.d: whether the thread is in a 32-bit system call, asm/thread_info.h: TS_COMPAT, TIF_32BIT.
@@ -351,8 +350,8 @@ def script(
     connect = read("connect.d").replace(_WANTED, " || ".join([_WANTED, *(p.wanted for p in parts if p.wanted)]))
     asking = who(", ".join(dict.fromkeys([_WHERE, *(n for p in parts for n in p.probes)])), "self->who")
     tcp = read("tcp.d").replace("MPTCP", "((struct tcp_sock *)args[0])->is_mptcp" if mptcp else "0")
-    if not has_probe("tcp_retransmit_skb", 2):
-        tcp = tcp.replace(_RETRANSMIT_ERROR, "trace(0)")
+    # tcp_retransmit_skb says since 6.15 whether sending succeeded.
+    tcp = tcp.replace("trace(RESULT)", "trace(args[2])" if has_probe("tcp_retransmit_skb", 2) else "trace(0)")
     text = [connect, *(read(f) for p in parts for f in p.asks), asking, tcp]
     if has_probe("icmp_send", 0):
         text.append(read("icmp.d"))
