@@ -280,7 +280,7 @@ def _enter(low: Lowering, clauses: list[typed.Clause]) -> None:
     if unit.guard is not None and not low.part:
         hit = b.label("guard")
         low.fault_label = low.out  # what cannot be read has not happened
-        lower_expr.branch(low, unit.guard, hit, low.out)
+        lower_expr.branch(low, unit.guard, hit, low.out, keep=True)
         b.start(hit)
 
 
@@ -334,7 +334,7 @@ def _lower_clause(low: Lowering, clause: typed.Clause) -> None:
     before = low.fork()
     if clause.predicate is not None:
         hit = b.label(f"body_{clause.index}")
-        lower_expr.branch(low, clause.predicate, hit, after)
+        lower_expr.branch(low, clause.predicate, hit, after, keep=True)
         b.start(hit)
     layout = low.storage.layouts[clause.index]
     late = ""

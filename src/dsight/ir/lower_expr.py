@@ -98,16 +98,27 @@ def effect(low: Lowering, e: typed.TExpr) -> None:
         scalar(low, e)
 
 
-def branch(low: Lowering, e: typed.TExpr, then: str, other: str) -> None:
-    """Go to one of two blocks by the truth of a scalar."""
+def branch(low: Lowering, e: typed.TExpr, then: str, other: str, keep: bool = False) -> None:
+    """Go to one of two blocks by the truth of a scalar.  `keep`: what is worked out on the way to `then` stays
+    known, because what comes next is reached only there."""
+    always = _branch(low, e, then, other)
+    if not keep:
+        low.join(always)
+
+
+def _branch(low: Lowering, e: typed.TExpr, then: str, other: str) -> dict[object, int]:
+    """The same; leaves as known what is at `then`, and returns what is on both ways."""
     b = low.b
     b.span = e.span
-    if isinstance(e, typed.Binary) and e.op in ("&&", "||"):
-        middle = b.label("and" if e.op == "&&" else "or")
-        if e.op == "&&":
-            branch(low, e.left, middle, other)
-        else:
-            branch(low, e.left, then, middle)
+    if isinstance(e, typed.Binary) and e.op == "&&":
+        middle = b.label("and")
+        always = _branch(low, e.left, middle, other)
+        b.start(middle)
+        _branch(low, e.right, then, other)
+        return always
+    if isinstance(e, typed.Binary) and e.op == "||":
+        middle = b.label("or")
+        branch(low, e.left, then, middle)
         before = low.fork()
         b.start(middle)
         branch(low, e.right, then, other)
@@ -124,6 +135,7 @@ def branch(low: Lowering, e: typed.TExpr, then: str, other: str) -> None:
         lower_text.compare_branch(low, e, then, other)
     else:
         b.br("ne", scalar(low, e), 0, then, other)
+    return low.fork()
 
 
 def _truth(low: Lowering, e: typed.TExpr) -> int:
