@@ -57,8 +57,8 @@ struct ip6_header { unsigned char octets[40]; };
 struct ip_sock { struct sock sk; };
 
 /* A socket that is whole: neither a connection request (TCP_NEW_SYN_RECV 12) nor in TIME_WAIT (6). */
-inline int ip_sock_whole[struct sock *sk] =
-	sk != NULL && sk->__sk_common.skc_state != 12 && sk->__sk_common.skc_state != 6;
+inline int ip_whole[uint8_t state] = state != 12 && state != 6;
+inline int ip_sock_whole[struct sock *sk] = sk != NULL && ip_whole[sk->__sk_common.skc_state];
 
 inline string ip_protocol_name[uint8_t protocol] =
 	protocol == 6 ? "TCP" : protocol == 17 ? "UDP" : protocol == 1 ? "ICMP" : protocol == 58 ? "ICMPV6" :
@@ -75,7 +75,7 @@ translator pktinfo_t < struct ip_packet *S > {
 translator csinfo_t < struct ip_sock *S > {
 	cs_addr = (uintptr_t)S;
 	cs_cid = ip_sock_whole[&S->sk] ? S->sk.__sk_common.skc_cookie.counter : 0;
-	cs_pid = !ip_sock_whole[&S->sk] ? -1 : S->sk.sk_protocol == 6 ? net_pid[&S->sk] : sock_pid[&S->sk, pid];
+	cs_pid = !ip_sock_whole[&S->sk] ? -1 : S->sk.sk_protocol == 6 ? net_pid[&S->sk] : sock_sender[&S->sk];
 	cs_zoneid = net_dev_zone[((struct sk_buff *)arg0)->dev];
 };
 
@@ -88,7 +88,7 @@ translator ipinfo_t < struct ip_header *H > {
 
 translator ifinfo_t < struct ip_packet *S > {
 	if_name = stringof(S->skb.dev->name);
-	if_local = pkt_dev_loopback[S->skb.dev];
+	if_local = (S->skb.dev->flags & 8) != 0;
 	if_ipstack = net_dev_zone[S->skb.dev];
 	if_addr = (uintptr_t)S->skb.dev;
 };

@@ -59,7 +59,7 @@ inline uint32_t net_ip_plength[unsigned char *ip, uint32_t length] = net_ip_is_v
 	((ip[4] << 8 | ip[5]) != 0 ? ip[4] << 8 | ip[5] : length - 40) :
 	((ip[2] << 8 | ip[3]) != 0 ? ip[2] << 8 | ip[3] : length) - ((ip[0] & 15) << 2);
 
-inline uint16_t net_be16[unsigned char *p] = p[0] << 8 | p[1];
+inline uint16_t net_be16[unsigned char *p] = ntohs(*(uint16_t *)p);
 inline uint32_t net_be32[unsigned char *p] = ntohl(*(uint32_t *)p);
 
 /* ---- is an address this host's */

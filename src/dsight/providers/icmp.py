@@ -23,8 +23,8 @@ _ALL = [Probe(BASE, "icmp", MODULE, SENT, "send"), Probe(BASE + 1, "icmp", MODUL
 # Raw arguments as of ip; 3 the message, NULL in a later fragment.
 _MESSAGE = "pkt_is_icmp[args[1]] ? pkt_transport[args[1]] : (unsigned char *)NULL"
 _GUARDS = {
-    SENT: "pkt_sent[args[0]] && args[0]->skb_iif == 0 && args[3] != NULL",
-    RECEIVED: "pkt_received[args[0]] && args[3] != NULL && pkt_local[args[0], args[1]]",
+    SENT: "pkt_sent[args[0]] && args[0]->skb_iif == 0 && args[1] != NULL && args[3] != NULL",
+    RECEIVED: "pkt_received[args[0]] && args[1] != NULL && args[3] != NULL && pkt_local[args[0], args[1]]",
 }
 
 

@@ -45,17 +45,19 @@ def _state(guard: str) -> tuple[Source, ...]:
 
 
 def _received(guard: str) -> tuple[Source, ...]:
-    return _packet(RECEIVED, ("struct sk_buff *",), f"pkt_received[args[0]] && {guard}", PACKET[RECEIVED][0])
+    return _packet(
+        RECEIVED, ("struct sk_buff *",), f"pkt_received[args[0]] && args[5] != NULL && {guard}", PACKET[RECEIVED][0]
+    )
 
 
 def _sent(guard: str) -> tuple[Source, ...]:
-    return _packet(SENT, ("struct sk_buff *",), f"pkt_sent[args[0]] && {guard}", PACKET[SENT][0])
+    return _packet(SENT, ("struct sk_buff *",), f"pkt_sent[args[0]] && args[5] != NULL && {guard}", PACKET[SENT][0])
 
 
 def _dropped(reason: str, guard: str) -> tuple[Source, ...]:
     """A packet thrown away for this enum skb_drop_reason."""
     natives = ("struct sk_buff *", "void *", "int")
-    guard = f"args[2] == SKB_DROP_REASON_{reason} && {guard}"
+    guard = f"args[2] == SKB_DROP_REASON_{reason} && args[5] != NULL && {guard}"
     return _packet("kfree_skb", natives, guard, "net_skb_ip[args[0]]")
 
 
@@ -72,7 +74,7 @@ _SEGMENTS = "((struct skb_shared_info *)(args[1]->head + args[1]->end))->gso_seg
 _COUNTERS: dict[str, tuple[Source, ...]] = {
     "tcpActiveOpens": _state("args[1] == 7 && args[2] == 2"),
     "tcpPassiveOpens": _state("args[1] == 10 && args[2] == 3"),
-    "tcpAttemptFails": _state("(args[1] == 2 || args[1] == 3) && args[2] == 7"),
+    "tcpAttemptFails": _state("(args[1] == 2 || args[1] == 3) && args[2] == 7 && args[0]->sk_err != 0"),
     "tcpEstabResets": _state("(args[1] == 1 || args[1] == 8) && args[2] == 7"),
     "tcpInSegs": _received(f"args[0]->pkt_type == 0 && pkt_protocol[args[5]] == 6 && args[6] != NULL && {_LOCAL}"),
     "tcpRetransSegs": (
@@ -83,7 +85,13 @@ _COUNTERS: dict[str, tuple[Source, ...]] = {
         ),
         Source("tcp_retransmit_synack", ("struct sock *",)),
     ),
-    "tcpOutRsts": (Source("tcp_send_reset", ("struct sock *",)),),
+    "tcpOutRsts": (
+        Source(
+            "tcp_send_reset",
+            ("struct sock *", "struct sk_buff *"),
+            zone="args[0] != NULL ? net_zone[args[0]] : net_dev_zone[args[1]->dev]",  # by no socket, for a segment
+        ),
+    ),
     "udpInDatagrams": (
         Source("sk_data_ready", ("struct sock *",), "args[0]->sk_type == 2 && udp_is[args[0]->sk_protocol]"),
     ),

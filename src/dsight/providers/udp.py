@@ -29,11 +29,13 @@ _ALL = [Probe(BASE, "udp", MODULE, SENT, "send"), Probe(BASE + 1, "udp", MODULE,
 _HEADER = "udp_is[pkt_protocol[args[1]]] ? pkt_transport[args[1]] : (unsigned char *)NULL"
 _NATIVES = (*NATIVES, "unsigned char *")
 _UNKNOWN = "(struct sock *)1"
+# What is needed in several places is worked out once, if first where nothing branches.
+_ONCE = "args[1] != NULL && args[3] != NULL && args[2] != NULL"
 
 
 def sent() -> tuple[str, tuple[str, ...]]:
     """Guard, and derived arguments."""
-    return "pkt_sent[args[0]] && udp_sent_by[args[2], args[3]]", (*PACKET[SENT], _HEADER)
+    return f"pkt_sent[args[0]] && {_ONCE} && udp_sent_by[args[2], args[3]]", (*PACKET[SENT], _HEADER)
 
 
 def received(btf: KernelBtf) -> tuple[str, tuple[str, ...]]:
@@ -42,9 +44,9 @@ def received(btf: KernelBtf) -> tuple[str, tuple[str, ...]]:
     known = any(m.name == "udp_table" for m in getattr(namespace, "members", ()))
     header, _ = PACKET[RECEIVED]
     socket = (
-        f"pkt_protocol[args[1]] == 17 ? udp_receiver[args[0], args[1], args[3]] : {_UNKNOWN}" if known else _UNKNOWN
+        f"pkt_protocol[args[1]] == 17 ? udp_receiver_of[args[0], args[1], args[3]] : {_UNKNOWN}" if known else _UNKNOWN
     )
-    guard = "pkt_received[args[0]] && args[3] != NULL && udp_here[args[2], args[0], args[1]]"
+    guard = f"pkt_received[args[0]] && {_ONCE} && udp_here[args[2], args[0], args[1]]"
     return guard, (header, socket, _HEADER)
 
 
