@@ -117,9 +117,9 @@ def check_script(
     program: ast.Program, registry: Registry, options: dict[str, str], library: Library | None = None
 ) -> typed.Script:
     """Syntax tree to typed tree; `options` as -x and -Z gave them.  Raises CompileError."""
-    script = check(program, registry, options=options, unmatched_ok="zdefs" in options, library=library)
+    script = check(program, registry, options=options, library=library)
     if registry.refine(script.clauses):  # the arguments of some probes are others now
-        script = check(program, registry, options=options, unmatched_ok="zdefs" in options, library=library)
+        script = check(program, registry, options=options, library=library)
     return script
 
 

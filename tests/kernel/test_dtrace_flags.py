@@ -130,6 +130,11 @@ def test_v_says_what_each_program_stands_on() -> None:
     assert "dtrace:::BEGIN: fired by dtrace itself; eBPF program" in done.stderr
 
 
+def test_verbose_may_be_an_option_of_the_script() -> None:
+    for args in (("-x", "verbose", "-n", "BEGIN { exit(0); }"), ("-n", "#pragma D option verbose\nBEGIN { exit(0); }")):
+        assert "fired by dtrace itself" in run(*args).stderr
+
+
 def test_a_script_without_clauses_is_refused_unless_it_may_be() -> None:
     done = run("-x", "errtags", "-n", "int x;")
     assert done.returncode == 1

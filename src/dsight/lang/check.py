@@ -60,6 +60,7 @@ def check(
                 check_xlate.define(cx, item)
             elif isinstance(item, ast.Pragma):
                 _pragma(cx, item, pragmas)
+                unmatched_ok = unmatched_ok or (item.name == "option" and item.words[:1] == ("zdefs",))
             else:
                 raise unsupported("a provider declaration in a script is", item.span)
         except RecursionError:

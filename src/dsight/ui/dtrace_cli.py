@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dsight.image import Image
     from dsight.machine import Machine
     from dsight.session import Session
+    from dsight.source import Source
     from dsight.ui.target import Target
     from dsight.ui.timings import Timings
 
@@ -128,6 +129,8 @@ def _trace(command: Command, here: Machine, targets: list[Target], timings: Timi
     from dsight.lang.macros import Macros
 
     sources = read_sources(command)
+    if any(_asks_for(source, "verbose") for source in sources):
+        command.flags.add("v")
     pid = targets[0].pid if targets else None
     name = sources[0].name if command.programs[0][0] == "s" else "dtrace"
     macros = Macros.of_process(tuple(command.args), name, pid, opts.is_set(command.options, "defaultargs"))
@@ -344,9 +347,9 @@ def report(command: Command, error: CompileError) -> None:
     """dtrace: failed to compile script FILE: [D_TAG] line N: message, with the place shown."""
     from dsight import options as opts
 
-    tagged = opts.is_set(command.options, "errtags")
     sys.stdout.flush()
     for d in error.diagnostics:
+        tagged = opts.is_set(command.options, "errtags") or (d.span is not None and _asks_for(d.span.source, "errtags"))
         tag = f"[{d.tag}] " if tagged and d.tag else ""
         if d.span is None:
             sys.stderr.write(f"dtrace: failed to compile script: {tag}{d.message}\n")
@@ -356,11 +359,21 @@ def report(command: Command, error: CompileError) -> None:
         name = d.span.source.name
         what = f"script {printable(name)}" if not name.startswith("-") else "program"
         shown = d.render().partition("\n")[2]
-        place = f"{printable(name)}:{d.span.line}:{d.span.column}"
+        there = d.span.source.presumed(d.span.source.line_col(d.span.start)[0])[0]
+        place = f"{printable(there)}:{d.span.line}:{d.span.column}"
         sys.stderr.write(
             f"dtrace: failed to compile {what}: {tag}line {d.span.line}: {printable(d.message)}\n"
             f"  --> {place}\n{shown}\n"
         )
+
+
+def _asks_for(source: Source, option: str) -> bool:
+    """#pragma D option NAME where it must be known before the script is compiled, or though it cannot be."""
+    if option not in source.text:
+        return False
+    import re
+
+    return re.search(rf"(?m)^[ \t]*#[ \t]*pragma[ \t]+D[ \t]+option[ \t]+{option}\b", source.text) is not None
 
 
 def _refused(command: Command, error: VerifierError) -> None:
