@@ -107,8 +107,9 @@ class Machine:
             return found, None
         compiled, in_force = self.compile(sources, macros, options, libraries)
         image = compiled.image(sources, in_force)
-        # Addresses of modules, and files that probes lie in, may change without anything here changing.
-        lasting = macros.lasting and not self.registry.symbols_used and all(not p.places for p in image.programs)
+        # Addresses of modules may change without anything here changing; so may files that probes lie in, but
+        # of these image_cache sees it.
+        lasting = macros.lasting and not self.registry.symbols_used
         return image, (lambda: image_cache.keep(inputs, image)) if lasting else _nothing
 
 

@@ -8,7 +8,7 @@ and if there was none, what the process tried instead is told.
 from __future__ import annotations
 
 from dsight.connections.diagnose import seconds
-from dsight.connections.model import endpoint_text
+from dsight.connections.model import LookupReport, Report, endpoint_text
 from dsight.errors import UsageError
 from dsight.value import Value
 
@@ -16,8 +16,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
-
-    from dsight.connections.model import Report
 
 TRIED = 1000  # other destinations remembered; what comes later is not told
 
@@ -32,7 +30,7 @@ class Expectation(Value):
     addresses: frozenset[str] | None
     port: int
 
-    def concerns(self, report: Report) -> bool:
+    def concerns(self, report: Report | LookupReport) -> bool:
         """Whether the process is meant."""
         if not self.process:
             return True
@@ -46,21 +44,26 @@ class Expectation(Value):
         return (
             self.concerns(report)
             and remote.port == self.port
-            and (self.addresses is None or remote.address in self.addresses)
+            and (self.addresses is None or remote.address in self.addresses or self.names(remote.name))
         )
+
+    def names(self, name: str | None) -> bool:
+        """Whether a name the process asked for is the host's."""
+        return name is not None and name.lower().rstrip(".") == self.host.lower().rstrip(".")
 
 
 class Verdict(Value):
     """The answer to one expectation.  result: "met", "failed" (attempted, but) or "never".
 
     `report`: the attempt that decided it, None for "never"; `tried`: what was tried instead, as
-    (endpoint, outcome, how often), the most frequent first.
+    (endpoint, outcome, how often), the most frequent first; `lookup`: why its name led nowhere.
     """
 
     expectation: Expectation
     result: str
     report: Report | None = None
     tried: tuple[tuple[str, str, int], ...] = ()
+    lookup: LookupReport | None = None
 
     def __str__(self) -> str:
         return f"expected {self.expectation.text}: {self._answer()}"
@@ -75,6 +78,8 @@ class Verdict(Value):
             return f"attempted but {r.outcome or 'still hanging'} ({r.process.comm}[{r.process.pid}]){why}"
         unknown = self.expectation.addresses is not None and not self.expectation.addresses
         name = f" (no address was found for {self.expectation.host})" if unknown else ""
+        if self.lookup is not None and self.lookup.diagnosis is not None:
+            name = f" ({self.lookup.diagnosis.text})"
         who = self.expectation.process or "the processes watched"
         if not self.tried:
             return f"never attempted{name}; {who} connected nowhere else"
@@ -86,13 +91,13 @@ class Verdict(Value):
 
     def json(self) -> dict[str, Any]:
         """The verdict as one object of the connection record."""
-        r = self.report
+        r = self.report if self.report is not None else self.lookup
         return {
             "event": "expectation",
             "expect": self.expectation.text,
             "result": self.result,
             "id": r.id if r is not None else None,
-            "outcome": r.outcome if r is not None else None,
+            "outcome": r.outcome if isinstance(r, Report) else None,
             "latency_ns": r.latency_ns if r is not None else None,
             "diagnosis": None
             if r is None or r.diagnosis is None
@@ -131,11 +136,21 @@ class Expectations:
         self._met: dict[Expectation, Report] = {}
         self._seen: dict[Expectation, Report] = {}
         self._tried: dict[Expectation, dict[tuple[str, str], int]] = {e: {} for e in self._all}
+        self._lookups: dict[Expectation, LookupReport] = {}  # those of its host that failed
 
-    def see(self, report: Report) -> None:
+    def see(self, report: Report | LookupReport) -> None:
         """Take one report into account."""
         for e in self._all:
             if e in self._met:
+                continue
+            if isinstance(report, LookupReport):
+                if (
+                    report.event == "lookup"
+                    and report.error is not None
+                    and e.concerns(report)
+                    and e.names(report.name)
+                ):
+                    self._lookups[e] = report
                 continue
             if e.fits(report):
                 self._seen[e] = report
@@ -161,4 +176,5 @@ class Expectations:
         if e in self._seen:
             return Verdict(e, "failed", self._seen[e])
         tried = sorted(self._tried[e].items(), key=lambda item: -item[1])
-        return Verdict(e, "never", None, tuple((where, outcome, n) for (where, outcome), n in tried))
+        rest = tuple((where, outcome, n) for (where, outcome), n in tried)
+        return Verdict(e, "never", None, rest, self._lookups.get(e))

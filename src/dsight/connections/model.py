@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from dsight.connections.lives import Life
+    from dsight.connections.lookups import Query
 
 # Outcomes, the worst first: the order of the summary.
 OUTCOMES = (
@@ -110,6 +111,25 @@ class Report(Value):
     life: Life | None = None  # with `closed`
 
 
+class LookupReport(Value):
+    """`lookup` and `looking-up` of the record: a host name, and what came of it.  `queries`: DNS as it was seen."""
+
+    event: str
+    time: int
+    id: str
+    process: Process
+    via: str
+    name: str
+    service: str | None
+    family: str | None
+    answers: tuple[str, ...]
+    error: str | None
+    latency_ns: int
+    source: str | None
+    queries: tuple[Query, ...]
+    diagnosis: Diagnosis | None = None
+
+
 class Lost(Value):
     """`count` events were dropped at `where` before the watcher could read them."""
 
@@ -135,11 +155,13 @@ def rfc3339(time_ns: int) -> str:
     return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(seconds))}.{nanos:09d}Z"
 
 
-def to_json(report: Report | Lost, wall_offset: int) -> dict[str, Any]:
+def to_json(report: Report | LookupReport | Lost, wall_offset: int) -> dict[str, Any]:
     """The report as the record's JSON object; `wall_offset` is wall time minus monotonic time, in ns."""
     if isinstance(report, Lost):
         time = rfc3339(report.time + wall_offset)
         return {"event": "lost", "time": time, "count": report.count, "where": report.where}
+    if isinstance(report, LookupReport):
+        return _lookup_json(report, wall_offset)
     head = {"event": report.event, "time": rfc3339(report.time + wall_offset), "id": report.id}
     return head | {"process": process_json(report.process)} | facts_json(report)
 
@@ -182,6 +204,29 @@ def process_json(process: Process) -> dict[str, Any]:
 def _end_json(end: Endpoint) -> dict[str, Any]:
     out: dict[str, Any] = {"address": end.address, "port": end.port}
     return out if end.path is None else out | {"path": end.path}
+
+
+def _lookup_json(report: LookupReport, wall_offset: int) -> dict[str, Any]:
+    d = report.diagnosis
+    return {
+        "event": report.event,
+        "time": rfc3339(report.time + wall_offset),
+        "id": report.id,
+        "process": process_json(report.process),
+        "via": report.via,
+        "name": report.name,
+        "service": report.service,
+        "family": report.family,
+        "answers": list(report.answers),
+        "error": report.error,
+        "latency_ns": report.latency_ns,
+        "source": report.source,
+        "queries": [
+            {"name": q.name, "type": q.type, "server": q.server, "count": q.sent, "result": q.result}
+            for q in report.queries
+        ],
+        "diagnosis": None if d is None else {"code": d.code, "text": d.text},
+    }
 
 
 def _remote_json(remote: Endpoint) -> dict[str, Any]:

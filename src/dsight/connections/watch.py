@@ -10,10 +10,13 @@ from __future__ import annotations
 import os
 
 from dsight.connections.diagnose import diagnose, place, remote
+from dsight.connections.diagnose_names import is_bad, with_name
+from dsight.connections.diagnose_names import report as report_lookup
 from dsight.connections.drops import reasons
 from dsight.connections.events import Fork, ProcessExit, Who
 from dsight.connections.lives import LIMIT, LIMIT_RESETS, Lives, reset_early
-from dsight.connections.model import FAILED, Endpoint, Report, error_name
+from dsight.connections.lookups import Lookup, Named, Names
+from dsight.connections.model import FAILED, Endpoint, LookupReport, Report, error_name
 from dsight.connections.tracker import Tracker
 from dsight.value import Value
 
@@ -41,13 +44,13 @@ if TYPE_CHECKING:
             """By the tag of a record."""
 
         @property
-        def handlers(self) -> Mapping[type, Callable[[Any], list[Change]]]:
+        def handlers(self) -> Mapping[type, Callable[[Any], list[Change] | list[Lookup]]]:
             """By the class of an event."""
 
-        def tick(self, now: int) -> list[Change]:
+        def tick(self, now: int) -> list[Change] | list[Lookup]:
             """Time has passed."""
 
-        def stop(self, now: int) -> list[Change]:
+        def stop(self, now: int) -> list[Change] | list[Lookup]:
             """The watcher ends: each open attempt gets its outcome."""
 
 
@@ -72,6 +75,17 @@ class Selection(Value):
 
             return any(fnmatchcase(who.comm, comm) for comm in self.comms)
         return True
+
+    def takes_lookup(self, lookup: Lookup) -> bool:
+        """Whether a lookup is selected: by the port, where it was asked for with one, and by its answers."""
+        if self.ports and not (lookup.service and lookup.service.isascii() and lookup.service.isdigit()
+                               and int(lookup.service) in self.ports):  # fmt: skip
+            return False
+        if not (self.networks or self.paths):
+            return True
+        from ipaddress import ip_address
+
+        return any(ip_address(a.partition("%")[0]) in network for a in lookup.answers for network in self.networks)
 
     def takes(self, change: Change) -> bool:
         """Whether an attempt of one of them is selected, by where it goes; of what is accepted, by the
@@ -103,10 +117,11 @@ _SYNS = ("tcp", "mptcp", None)  # the protocols that have SYNs
 class _Known:
     """What was found out of an open attempt: later its process or namespace may be gone."""
 
-    __slots__ = ("full", "overflows", "own", "process")
+    __slots__ = ("full", "name", "overflows", "own", "process")
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, name: Named | None = None) -> None:
         self.process = process
+        self.name = name  # by which the process knows where it goes
         self.own: bool | None = None  # whether it goes to this host
         self.overflows: int | None = None  # if it does: Host.overflows before it
         self.full: Listening | None = None  # the listener there, when its queue was found full
@@ -116,7 +131,7 @@ class Watcher:
     """One session of watching; see the module's docstring.
 
     `roots`: pids; only they and their descendants are reported, None for everybody.
-    `trackers`: of more than TCP; each is made with Tracker.caller.
+    `trackers`: of more than TCP; each is made with Tracker.caller.  `names`: what lookups found.
     """
 
     def __init__(
@@ -126,6 +141,7 @@ class Watcher:
         selection: Selection | None = None,
         roots: frozenset[int] | None = None,
         trackers: Iterable[Callable[[Callable[[int], Who | None]], Tracks]] = (),
+        names: Names | None = None,
     ) -> None:
         self._host = host
         self._processes = processes
@@ -133,11 +149,12 @@ class Watcher:
         self._roots = roots
         self._tree = set(roots or ())
         self._tracker = Tracker()
+        self._names = Names() if names is None else names
         self._limit = LIMIT if self._selection.closed else LIMIT_RESETS
         self._lives = Lives(self._tracker.caller, self._limit)
         self._trackers: list[Tracks] = [self._tracker, self._lives, *(make(self._tracker.caller) for make in trackers)]
         self._decoders: dict[int, Callable[..., Any]] = {}
-        self._takers: dict[type, list[Callable[[Any], list[Change]]]] = {}
+        self._takers: dict[type, list[Callable[[Any], list[Change] | list[Lookup]]]] = {}
         for tracker in self._trackers:
             self._decoders.update(tracker.decoders)
             for kind, handle in tracker.handlers.items():
@@ -145,7 +162,7 @@ class Watcher:
         self._open: dict[str, _Known] = {}  # selected attempts without an outcome
         self._standing: dict[str, _Known] = {}  # selected connections, until they close
 
-    def feed(self, values: tuple[Any, ...]) -> list[Report]:
+    def feed(self, values: tuple[Any, ...]) -> list[Report | LookupReport]:
         """The reports that one record causes."""
         make = self._decoders.get(values[0]) if values else None
         if make is None:
@@ -160,7 +177,7 @@ class Watcher:
         if isinstance(event, Who) and not (self._is_ours(event) and self._selection.takes_who(event)):
             self._tracker.forget(event.tid)
             return []
-        reports = []
+        reports: list[Report | LookupReport] = []
         for take in self._takers.get(type(event), ()):
             reports += self._reports(take(event))
         return reports
@@ -174,16 +191,22 @@ class Watcher:
         """Processes known to descend from a root since before the watcher began."""
         self._tree |= pids
 
-    def tick(self, now: int) -> list[Report]:
+    def tick(self, now: int) -> list[Report | LookupReport]:
         """The `hanging` reports due by `now` (ns, CLOCK_MONOTONIC)."""
         return [report for tracker in self._trackers for report in self._reports(tracker.tick(now))]
 
-    def stop(self, now: int) -> list[Report]:
+    def stop(self, now: int) -> list[Report | LookupReport]:
         """`pending` for all that is open."""
         return [report for tracker in self._trackers for report in self._reports(tracker.stop(now))]
 
-    def _reports(self, changes: list[Change]) -> list[Report]:
+    def _reports(self, changes: list[Change] | list[Lookup]) -> list[Report | LookupReport]:
         return [report for change in changes if (report := self._report(change)) is not None]
+
+    def _looked_up(self, lookup: Lookup) -> LookupReport | None:
+        if not self._selection.takes_lookup(lookup):
+            return None
+        made = report_lookup(lookup, self._processes.process(lookup.who, lookup.netns), self._host)
+        return None if self._selection.failed and not is_bad(made) else made
 
     def _stands(self, change: Change, known: _Known) -> None:
         """A selected connection stands: its end will be told, where there is a socket to know it by."""
@@ -213,7 +236,9 @@ class Watcher:
         where = place(change, self._host, early, known.own)
         return self._made(change, known, where, diagnose(change, where, self._host))
 
-    def _report(self, change: Change) -> Report | None:
+    def _report(self, change: Change | Lookup) -> Report | LookupReport | None:
+        if isinstance(change, Lookup):
+            return self._looked_up(change)
         if change.event == "accepted":
             return self._inbound(change)
         if change.event == "closed":
@@ -221,7 +246,8 @@ class Watcher:
         if change.event == "attempt":
             if not self._selection.takes(change):
                 return None
-            self._open[change.id] = _Known(self._processes.process(change.who, change.netns))
+            name = self._names.of(change.who, change.remote[0])
+            self._open[change.id] = _Known(self._processes.process(change.who, change.netns), name)
         known = self._open.get(change.id)
         if known is None:
             return None
@@ -257,6 +283,11 @@ class Watcher:
 
     def _made(self, change: Change, known: _Known, where: Place, diagnosis: Diagnosis | None) -> Report:
         told = change.event in ("hanging", "outcome")
+        end = remote(change, where, self._host)
+        if known.name is not None:
+            end = end.replace(name=known.name.name)
+            same = self._names.addresses(change.who, known.name.name)
+            diagnosis = with_name(diagnosis, known.name, end.address, where.self_, same)
         return Report(
             change.event,
             change.time,
@@ -266,7 +297,7 @@ class Watcher:
             change.family,
             change.via,
             _local(change),
-            remote(change, where, self._host),
+            end,
             change.blocking,
             change.outcome,
             error_name(change.error),

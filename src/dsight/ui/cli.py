@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from dsight.api import Trace, TraceRecord
     from dsight.connections.expect import Expectations
-    from dsight.connections.model import Lost, Report
+    from dsight.connections.model import LookupReport, Lost, Report
+    from dsight.connections.names import LookupWatch
     from dsight.connections.watch import Selection
     from dsight.ui.jsonl import JsonFace
     from dsight.ui.target import Target
@@ -98,7 +99,7 @@ def _complain(error: Error) -> None:
 
 
 def _parser() -> ArgumentParser:
-    from argparse import ArgumentParser, RawDescriptionHelpFormatter
+    from argparse import ArgumentParser, BooleanOptionalAction, RawDescriptionHelpFormatter
 
     parser = ArgumentParser(
         prog="dsight",
@@ -129,6 +130,10 @@ def _parser() -> ArgumentParser:
     what.add_argument("--udp", action="store_true", help="every UDP exchange, also on sockets that are not connected")
     what.add_argument("--unix", action="store_true", help="UNIX sockets too")
     what.add_argument("--tcp", action="store_true", help="TCP (and what --udp or --unix say), no other protocol")
+    what.add_argument(
+        "--names", action=BooleanOptionalAction, default=None,
+        help="every host name looked up (by default those that fail or are slow); or none at all",
+    )  # fmt: skip
     what.add_argument("--failed", action="store_true", help="only what fails or hangs")
     what.add_argument("--accepted", action="store_true", help="also TCP connections that are accepted")
     what.add_argument(
@@ -293,7 +298,10 @@ class _Run:
         unix = arguments.unix or bool(selection.paths)
         self._kinds = kinds(self._has_probe, self._has_type, arguments.udp, unix, not arguments.tcp)
         self._exits = arguments.udp  # the end of a process ends its exchanges
-        self._watcher = Watcher(KernelHost(), Processes(), selection, self._roots or None, self._kinds.trackers)
+        self._names = None if arguments.names is False else self._lookups()
+        trackers = self._kinds.trackers if self._names is None else (*self._kinds.trackers, self._names.tracker)
+        names = None if self._names is None else self._names.names
+        self._watcher = Watcher(KernelHost(), Processes(), selection, self._roots or None, trackers, names)
         self._face = _face(arguments, time_ns() - monotonic_ns())
         self._lost = 0
 
@@ -309,13 +317,16 @@ class _Run:
         parts = [*self._kinds.parts]
         if shown.accepted or shown.closed:
             parts.append(accepted(self._has_probe, mptcp))
+        if self._names is not None:
+            parts.append(self._names.part)
         text = script(bool(self._roots) or self._exits, self._has_probe, parts, shown.closed, btf.enumerator, mptcp)
         with Trace(text, name="connections", on=self._machine) as trace:
             interrupts = Interrupts(trace.session)
             try:
                 self._begin(trace)
                 while trace.session.running:
-                    self._take(trace.read(PAUSE if self._watcher.open or self._end else IDLE), trace)
+                    waits = self._watcher.open or self._end or (self._names is not None and self._names.open)
+                    self._take(trace.read(PAUSE if waits else IDLE), trace)
                     if self._done():
                         break
                 self._take(trace.stop(), trace, last=True)
@@ -328,6 +339,11 @@ class _Run:
         types = self._machine.registry.args(Probe(0, "rawtp", "", "", name))
         return types is not None and len(types) > argument
 
+    def _lookups(self) -> LookupWatch:
+        from dsight.connections.names import LookupWatch
+
+        return LookupWatch(os.uname().machine, self._has_probe)
+
     def _has_type(self, name: str) -> bool:
         return self._machine.registry.type("typedef", name) is not None
 
@@ -339,6 +355,10 @@ class _Run:
 
     def _begin(self, trace: Trace) -> None:
         """The probes are armed: let the command go, take in the processes there are."""
+        if self._names is not None:
+            self._names.attach(trace)
+            for missing in self._names.missing:
+                sys.stderr.write(f"dsight: {missing}\n")
         for target in self._targets:
             trace.session.watch(target.pidfd, lambda target=target: self._ended(trace, target))  # type: ignore[misc]
             target.release()
@@ -354,10 +374,12 @@ class _Run:
         """One batch."""
         from dsight.connections.model import Lost
 
-        reports: list[Report | Lost] = []
+        reports: list[Report | LookupReport | Lost] = []
         for record in records:
             reports += self._watcher.feed(record.values)
         now = self._now()
+        if self._names is not None and not last:
+            self._names.renew(trace, now)
         reports += self._watcher.stop(now) if last else self._watcher.tick(now)
         if trace.lost > self._lost:
             reports.append(Lost(now, trace.lost - self._lost, "in the kernel, before they were read"))
@@ -394,7 +416,7 @@ def _face(arguments: Namespace, wall_offset: int) -> TextFace | JsonFace:
     colour = arguments.color == "always" or (arguments.color == "auto" and terminal and not os.environ.get("NO_COLOR"))
     # A command writes to the same terminal: lines drawn in place would overwrite its output.
     live = terminal and arguments.command is None
-    return TextFace(out, wall_offset, live, colour, not arguments.no_summary, _terminal_size)
+    return TextFace(out, wall_offset, live, colour, not arguments.no_summary, _terminal_size, bool(arguments.names))
 
 
 def _terminal_size() -> tuple[int, int]:

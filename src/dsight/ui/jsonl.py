@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any, TextIO
 
     from dsight.connections.expect import Verdict
-    from dsight.connections.model import Lost, Process
+    from dsight.connections.model import LookupReport, Lost, Process
 
 
 class JsonFace:
@@ -25,13 +25,13 @@ class JsonFace:
         self._process: Process | None = None  # the last one, and its JSON: an attempt and its
         self._process_text = ""  # outcome come one after the other
 
-    def show(self, reports: list[Report | Lost]) -> None:
+    def show(self, reports: list[Report | LookupReport | Lost]) -> None:
         """One batch."""
         if reports:
             self._out.write("\n".join([self._line(r) for r in reports]) + "\n")
             self._out.flush()
 
-    def _line(self, report: Report | Lost) -> str:
+    def _line(self, report: Report | LookupReport | Lost) -> str:
         if not isinstance(report, Report):
             return self._encode(to_json(report, self._offset))
         if report.process is not self._process:

@@ -8,7 +8,9 @@ an attempt hangs, and, for an attempt still open after `PATIENCE`, when that is 
 from __future__ import annotations
 
 from dsight.connections.diagnose import seconds
-from dsight.connections.model import OUTCOMES, Report
+from dsight.connections.diagnose_names import SOURCES, is_bad
+from dsight.connections.lookups import NOT_FOUND
+from dsight.connections.model import OUTCOMES, LookupReport, Report
 from dsight.source import printable
 
 TYPE_CHECKING = False
@@ -27,7 +29,14 @@ _WIDTHS = (12, 24, 30, 11, 8)  # time, process, destination, outcome, how long
 _NARROW = (12, 18, 22, 11, 7)  # on terminals of less than 100 columns
 _INTERPRETERS = frozenset({"python", "perl", "ruby", "node", "php", "bash", "sh", "dash", "lua"})
 
+# Of the summary, the worst first.
+_ORDER = ("reset", "not-found", "failed", *OUTCOMES[:-1], "slow", OUTCOMES[-1])
 _COLOURS = {
+    "not-found": "1;31",
+    "failed": "1;31",
+    "slow": "33",
+    "looking-up": "33",
+    "found": "2",
     "connected": "32",
     "refused": "1;31",
     "timed-out": "1;31",
@@ -57,6 +66,7 @@ class TextFace:
         colour: bool = False,
         summary: bool = True,
         size: Callable[[], tuple[int, int]] = lambda: (80, 24),
+        names: bool = False,
     ) -> None:
         self._out = out
         self._offset = wall_offset
@@ -64,18 +74,21 @@ class TextFace:
         self._colour = colour
         self._summary = Summary() if summary else None
         self._size = size
-        self._open: dict[str, Report] = {}  # attempts without an outcome, their newest report
-        self._waiting: dict[str, Report] = {}  # of these, on a pipe: not written yet
+        self._names = names  # all lookups, not only those that fail or are slow
+        self._open: dict[str, Report | LookupReport] = {}  # attempts without an outcome, their newest report
+        self._waiting: dict[str, Report | LookupReport] = {}  # of these, on a pipe: not written yet
         self._drawn = 0  # lines of open attempts on the terminal
         self._headed = False
         self._widths = _NARROW if live and size()[0] < 100 else _WIDTHS
 
-    def show(self, reports: list[Report | Lost]) -> None:
+    def show(self, reports: list[Report | LookupReport | Lost]) -> None:
         """One batch."""
         lines = []
         for report in reports:
             if isinstance(report, Report):
                 lines += self._take(report)
+            elif isinstance(report, LookupReport):
+                lines += self._take_lookup(report)
             else:
                 lines.append(self._paint("33", f"{report.count} events were lost ({printable(report.where)})"))
         if self._live:
@@ -123,8 +136,25 @@ class TextFace:
             self._summary.add(report)
         return [self._line(report, None)]
 
-    def _line(self, report: Report, now: int | None) -> str:
-        """One attempt.  `now`: for an open one, to say how long it has waited."""
+    def _take_lookup(self, report: LookupReport) -> list[str]:
+        """What to write for good of a lookup."""
+        if report.event == "looking-up":
+            self._open[report.id] = report
+            return [] if self._live else [self._line(report, None)]
+        shown = self._open.pop(report.id, None) is not None or is_bad(report) or self._names
+        if self._summary is not None and is_bad(report):
+            self._summary.add_lookup(report)
+        return [self._line(report, None)] if shown else []
+
+    def _line(self, report: Report | LookupReport, now: int | None) -> str:
+        """One attempt or lookup.  `now`: for an open one, to say how long it has waited."""
+        if isinstance(report, LookupReport):
+            start = report.time - report.latency_ns
+            waited = report.latency_ns if now is None else max(now - start, 0)
+            name = printable(f"name {report.name}")
+            return self._columns(
+                start, label(report.process), name, lookup_word(report), seconds(waited), found(report)
+            )
         word = report.outcome or _word(report)
         waited = report.latency_ns or 0
         start = report.time - waited
@@ -135,11 +165,13 @@ class TextFace:
         where = destination(report) + (" (here)" if report.remote.self_ and report.remote.path is None else "")
         known = report.latency_ns is not None or report.life is not None or now is not None
         long = seconds(waited) if known else ""
-        texts = (clock(start + self._offset), label(report.process), where, word, long)
+        return self._columns(start, label(report.process), where, word, long, reason(report))
+
+    def _columns(self, start: int, who: str, where: str, word: str, long: str, why: str) -> str:
+        texts = (clock(start + self._offset), who, where, word, long)
         cells = [fit(text, width) for text, width in zip(texts[:4], self._widths)]
         cells[3] = self._paint(_COLOURS.get(word, ""), cells[3])
         line = " ".join(cells) + " " + texts[4].rjust(self._widths[4])
-        why = reason(report)
         return f"{line}  {why}" if why else line
 
     def _write(self, lines: list[str]) -> None:
@@ -194,12 +226,17 @@ class Summary:
     def __init__(self) -> None:
         self._groups: dict[tuple[str, str, str], _Group] = {}
         self._total = 0
+        self._lookups = 0
         self._others = 0
 
     def add(self, report: Report) -> None:
         """An outcome; or an end that is a failure, of a connection that was counted when it was made."""
         self._total += report.outcome is not None
-        key = (label(report.process, False), destination(report), report.outcome or _word(report))
+        time = (report.latency_ns or 0) if report.life is None else report.life.duration_ns
+        self._count(report, destination(report), report.outcome or _word(report), time)
+
+    def _count(self, report: Report | LookupReport, where: str, word: str, time: int) -> None:
+        key = (label(report.process, False), where, word)
         group = self._groups.get(key)
         if group is None:
             if len(self._groups) >= GROUPS:
@@ -207,22 +244,27 @@ class Summary:
                 return
             group = self._groups[key] = _Group()
         group.count += 1
-        group.time += (report.latency_ns or 0) if report.life is None else report.life.duration_ns
+        group.time += time
         group.diagnosis = report.diagnosis or group.diagnosis
         group.pids.add(report.process.pid)
+
+    def add_lookup(self, report: LookupReport) -> None:
+        """One that failed or was slow."""
+        self._lookups += 1
+        self._count(report, f"name {printable(report.name)}", lookup_word(report), report.latency_ns)
 
     def lines(self, paint: Callable[[str, str], str]) -> list[str]:
         """The table, the worst first, then the most frequent; [] if there was nothing."""
         if not self._groups:
             return []
-        order = {name: n for n, name in enumerate(("reset", *OUTCOMES))}
+        order = {name: n for n, name in enumerate(_ORDER)}
         ranked = sorted(self._groups.items(), key=lambda i: (order.get(i[0][2], 99), -i[1].count, i[0]))
         shown = ranked[:ROWS]
         names = max(7, *(width(key[0]) for key, _ in shown))
         places = max(11, *(width(key[1]) for key, _ in shown))
         processes = len({pid for _, group in ranked for pid in group.pids})
         lines = [
-            paint("1", f"{plural(self._total, 'attempt')} by {plural(processes, 'process', 'processes')}"),
+            paint("1", f"{self._counted()} by {plural(processes, 'process', 'processes')}"),
             paint(
                 "1",
                 f"{'OUTCOME':11} {'COUNT':>6} {fit('PROCESS', names)} {fit('DESTINATION', places)} {'MEAN':>8}  WHY",
@@ -239,6 +281,10 @@ class Summary:
             lines.append(f"and {rest} more, of {len(ranked) - len(shown)} other kinds")
         return lines
 
+    def _counted(self) -> str:
+        lookups = plural(self._lookups, "lookup")
+        return plural(self._total, "attempt") + (f" and {lookups} that failed or were slow" if self._lookups else "")
+
 
 class _Group:
     __slots__ = ("count", "diagnosis", "pids", "time")
@@ -254,8 +300,32 @@ def destination(report: Report) -> str:
     """Where it goes; a protocol other than TCP by its name."""
     if report.remote.path is not None:
         return printable(report.remote.path)
-    text = str(report.remote)
+    end = report.remote
+    text = str(end)
+    if end.name is not None:
+        address = "?" if end.address is None else end.address
+        text = f"{printable(end.name)} ({address}):{'?' if end.port is None else end.port}"
     return text if report.protocol in ("tcp", "mptcp", None) else f"{report.protocol} {text}"
+
+
+def lookup_word(report: LookupReport) -> str:
+    """What came of a lookup."""
+    if report.event == "looking-up":
+        return report.event
+    if report.error in ("aborted", "pending"):
+        return report.error
+    if report.error is not None:
+        return "not-found" if report.error in NOT_FOUND else "failed"
+    return "slow" if is_bad(report) else "found"
+
+
+def found(report: LookupReport) -> str:
+    """What a lookup found, and where; or why it did not."""
+    source = f" ({SOURCES.get(report.source, report.source)})" if report.source is not None else ""
+    answers = ", ".join(report.answers[:4]) + (", ..." if len(report.answers) > 4 else "")
+    why = printable(report.diagnosis.text) if report.diagnosis is not None else ""
+    told = f"{answers}{source}" if answers else report.error if not why else None
+    return "; ".join(part for part in (told, why) if part)
 
 
 def _word(report: Report) -> str:
