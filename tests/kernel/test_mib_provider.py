@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import packet_run
 import pytest
 from dtrace_run import dtrace
+
+from dsight.providers.mib import _COUNTERS
 
 pytestmark = pytest.mark.kernel
 
@@ -59,3 +64,11 @@ def test_ipv6() -> None:
 def test_tells_its_arguments() -> None:
     out = dtrace("-lvn", "mib:::tcpActiveOpens").out
     assert "args[0]: uint64_t" in out and "args[1]: zoneid_t" in out
+
+
+def test_the_page_lists_them() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "network-providers.md").read_text()
+    offered, _, others = page.partition("## mib")[2].partition("Not offered")
+    assert others
+    rows = [line.split("|")[1] for line in offered.splitlines() if line.startswith("| `")]
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(_COUNTERS)

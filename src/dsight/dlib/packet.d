@@ -30,7 +30,7 @@ inline int pkt_of_dev[struct sk_buff *skb, struct net_device *dev] = dev->type !
 	pkt_link[(unsigned char *)(skb->head + skb->mac_header + 6)] == pkt_link[(unsigned char *)dev->dev_addr];
 inline int pkt_by[struct sk_buff *skb, struct net_device *dev] = (dev->flags & 0x800) == 0 &&
 	!pkt_port[dev->priv_flags] && pkt_of_sock[skb->sk, dev] && pkt_of_dev[skb, dev];
-inline int pkt_sent[struct sk_buff *skb] = pkt_kind[skb->protocol] && skb->vlan_all == 0 && pkt_by[skb, skb->dev];
+inline int pkt_sent[struct sk_buff *skb] = pkt_kind[skb->protocol] && skb->vlan_proto == 0 && pkt_by[skb, skb->dev];
 
 /* Octets of the packet from IP's header on. */
 inline uint32_t pkt_length[struct sk_buff *skb, unsigned char *ip] =

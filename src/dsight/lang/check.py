@@ -72,7 +72,9 @@ def check(
     if errors:
         raise CompileError(errors[:_SHOWN])
     while cx.kept:
-        clauses += [c.replace(kept=True) for c in _clauses(cx, cx.kept.pop(0), len(clauses), True)]
+        item = cx.kept.pop(0)
+        if _probes(cx.catalog, item.probes, True):  # a kernel may have none of them: then nothing is kept
+            clauses += [c.replace(kept=True) for c in _clauses(cx, item, len(clauses), True)]
     if cx.widened:
         clauses = [c.replace(body=check_agg.rewiden(c.body, cx)) for c in clauses]
     return Script(tuple(clauses), tuple(cx.variables.values()), tuple(cx.aggs.values()), tuple(pragmas))

@@ -32,3 +32,8 @@ def test_members_used_of_translated_structs_are_noted() -> None:
     }
     script = checked("tcp:::connect-request /args[2]->ip_plength/ { trace(1); } BEGIN { trace(2); }", library=library)
     assert [c.members for c in script.clauses] == [(("conn", "ip_plength"),), ()]
+
+
+def test_clauses_whose_probes_the_kernel_does_not_have_are_left_out() -> None:
+    library = {"kept.d": "uint64_t seen[uint64_t]; tcp:::no-such-probe /args[0] != NULL/ { seen[1] = pid; }"}
+    assert [c.kept for c in checked("BEGIN { trace(seen[1]); }", library=library).clauses] == [False]
