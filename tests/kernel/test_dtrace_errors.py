@@ -15,6 +15,7 @@ pytestmark = pytest.mark.kernel
 CASES = [
     # arguments, status, what the message has
     (["-n", "BEGIN { x = 1 "], 1, ["expected `;` or `}`", "--> -n:1:15", "^"]),
+    (["-B", "-n", "BEGIN"], 2, ["invalid option -- B"]),
     (["-n", "BEGIN { trace(1) ]"], 1, ["`]` without its `[`", "^"]),
     (["-n", 'BEGIN { trace("abc); }'], 1, ["^"]),
     (["-n", "syscall::conect:entry"], 1, ["description syscall::conect:entry does not match any probes", "connect"]),

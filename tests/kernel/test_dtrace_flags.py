@@ -51,6 +51,8 @@ def test_the_preprocessors_flags(tmp_path: Path) -> None:
         done = run("-C", "-H", "-X", letter, "-I", str(tmp_path), "-qn", script)
         assert done.stdout == "7" + value, done.stderr
         assert f"{tmp_path}/n.h\n" in done.stderr
+    done = run("-x", "cpp", "-x", "cpphdrs", "-x", f"incdir={tmp_path}", "-qn", script)
+    assert done.stdout.startswith("7") and f"{tmp_path}/n.h\n" in done.stderr
     undefined = "BEGIN { exit(3); }\n#ifdef __STDC__\nsyntax error\n#endif\n"
     assert run("-C", "-X", "s", "-qn", undefined).returncode == 3
     assert run("-C", "-X", "q", "-qn", undefined).returncode == 2

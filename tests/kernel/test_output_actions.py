@@ -62,7 +62,7 @@ def test_a_buffer_too_large_is_halved_and_said() -> None:
     done = dtrace("-q", "-b", "4g", "-n", script)
     assert (done.status, done.out) == (0, "x\n")
     assert re.fullmatch(r"dtrace: buffer size lowered to \d+[mg]\n", done.err)
-    assert dtrace("-q", "-b", "4g", "-x", "quietresize", "-n", script).err == ""
+    assert dtrace("-q", "-x", "bufsize=4g", "-x", "quietresize", "-n", script).err == ""
     refused = dtrace("-q", "-b", "4g", "-x", "bufresize=manual", "-n", script)
     assert refused.status == 1 and "4294967296" in refused.err
 

@@ -96,3 +96,10 @@ def test_setopt_cannot_change_what_the_programs_were_made_with():
     with pytest.raises(UsageError):
         options.set_display(Display(), "strsize", "8")
     options.set_display(Display(), "switchrate", "10hz")  # without effect, so it may be set
+
+
+@pytest.mark.parametrize("name", options.REFUSED)
+def test_refused_options_say_why(name):
+    with pytest.raises(OptionError) as e:
+        options.check(name, "")
+    assert options.REFUSED[name] in e.value.message
