@@ -5,14 +5,14 @@ to the diagnosis of an attempt.  Codes: docs/connection-record.md.
 from __future__ import annotations
 
 from dsight.connections.diagnose import is_loopback, seconds
-from dsight.connections.lookups import NOT_FOUND, is_local
 from dsight.connections.model import Diagnosis, LookupReport
+from dsight.connections.naming import NOT_FOUND, is_local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dsight.connections.host import Host
-    from dsight.connections.lookups import Lookup, Named, Query
     from dsight.connections.model import Process
+    from dsight.connections.naming import Lookup, Named, Query
 
 SLOW = 1_000_000_000  # ns
 _LOOKED = 4  # addresses of which it is found out whose they are

@@ -24,6 +24,7 @@ class Asks(Value):
     netns: int
     nodename: str
     getaddrinfo: int = 1
+    mounts: int = 0  # the inode of its mount namespace
 
 
 class Named(Value):
@@ -76,6 +77,13 @@ class Found(Value):
 
 class Gone(Value):
     """The thread ends within the call."""
+
+    time: int
+    tid: int
+
+
+class Leaves(Value):
+    """A thread ends that has sent to port 53."""
 
     time: int
     tid: int
@@ -208,4 +216,5 @@ DECODERS: dict[int, Callable[..., Any]] = {
     63: lambda time, tid, sock, error: WireError(time, tid, sock, -error),
     64: InFiles,
     65: Consulted,
+    66: Leaves,
 }

@@ -15,29 +15,24 @@ Two kinds, which may hold each other:
 from __future__ import annotations
 
 from dsight.connections import lookup_events as ev
-from dsight.connections.dns import AAAA, RCODES, A, Message, Stream, parse
+from dsight.connections.dns import Message, Stream, parse
 from dsight.connections.events import Who
-from dsight.value import Value
+from dsight.connections.lookup_state import SECOND, SUPERSEDED, TYPES, OpenLookup, OpenQuery
+from dsight.connections.naming import NOT_FOUND, Lookup, Named, Names, is_local, is_numeric
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Any
 
-    _Key = tuple[int, str, int]  # of a query on its socket: id, name, type
+    from dsight.connections.lookup_state import Key
 
-SECOND = 1_000_000_000
 GRACE = SECOND // 2  # ns: how long a lookup of a program's own that found nothing may be tried again
 REST = 2 * SECOND  # how long the other query is waited for where one has been answered with addresses
 PATIENCE = 30 * SECOND  # how long a query of a program's own is waited for at all
 LIMIT = 16384  # open lookups, queries, streams: beyond it the oldest are forgotten
-PROCESSES = 4096  # whose names are remembered
-ADDRESSES = 256  # of each
 DOUBTFUL = 64  # calls that wait
 PIPELINED = 256  # queries under way on one socket
-_TYPES = {A: "A", AAAA: "AAAA"}
-# Errors that say that there is no such name, or address of it.
-NOT_FOUND = frozenset({"EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY", "HOST_NOT_FOUND", "NO_DATA", "NXDOMAIN", "NODATA"})
 _FAMILIES = {2: "inet", 10: "inet6"}
 # Services that the C library asks over UNIX sockets
 _SERVICES = (
@@ -45,176 +40,12 @@ _SERVICES = (
 )  # fmt: skip
 
 
-class Query(Value):
-    """One DNS query, and its answer if one came."""
-
-    name: str
-    type: str  # A, AAAA
-    server: str | None
-    sent: int = 1  # how often
-    result: str | None = None  # NOERROR, NODATA, an rcode, the errno of the socket; None: no answer
-    addresses: tuple[str, ...] = ()
-
-
-class Named(Value):
-    """The name a process got an address for; `local`: it may well lead to this host (is_local)."""
-
-    name: str
-    source: str | None
-    local: bool = False
-
-
-class Lookup(Value):
-    """A lookup, so far (`looking-up`) or in the end (`lookup`)."""
-
-    event: str
-    time: int
-    id: str
-    who: Who
-    netns: int | None
-    api: str  # getaddrinfo, gethostbyname, dns
-    name: str
-    service: str | None
-    family: str | None  # asked for; None: any, or unknown
-    waited: int  # ns
-    answers: tuple[str, ...] = ()
-    error: str | None = None
-    source: str | None = None
-    queries: tuple[Query, ...] = ()
-    nodename: str | None = None  # the host's name for itself, where the process runs
-    excused: bool = False  # it found nothing in one family, and the process has an address of the other
-
-
-class Names:
-    """Which name a process got an address from: the last one."""
-
-    def __init__(self) -> None:
-        self._of: dict[tuple[int, int], dict[str, Named]] = {}
-
-    def remember(self, who: Who, named: Named, addresses: Iterable[str]) -> None:
-        key = (who.pid, who.start)
-        mine = self._of.pop(key, None)
-        if mine is None:
-            mine = {}
-            if len(self._of) >= PROCESSES:
-                del self._of[next(iter(self._of))]
-        self._of[key] = mine  # the newest last
-        for address in addresses:
-            if mine.pop(address, None) is None and len(mine) >= ADDRESSES:
-                del mine[next(iter(mine))]
-            mine[address] = named
-
-    def of(self, who: Who, address: str | None) -> Named | None:
-        """The name, and where the answer came from."""
-        mine = self._of.get((who.pid, who.start))
-        return None if mine is None or address is None else mine.get(address)
-
-    def addresses(self, who: Who, name: str) -> list[str]:
-        """What the process got for a name."""
-        return [a for a, named in self._of.get((who.pid, who.start), {}).items() if named.name == name]
-
-
-class _Query:
-    """One query under way."""
-
-    __slots__ = ("addresses", "error", "lookup", "message", "name", "sent", "server", "time", "type")
-
-    def __init__(self, lookup: _Lookup, message: Message, server: str | None, time: int) -> None:
-        self.lookup = lookup
-        self.name = message.name
-        self.type = message.type
-        self.server = server
-        self.time = time
-        self.sent = 1
-        self.message: Message | None = None  # the answer
-        self.error = 0
-
-    @property
-    def open(self) -> bool:
-        """Whether an answer is still to come: a truncated one is followed by one over TCP."""
-        return not self.error and (self.message is None or self.message.truncated)
-
-    def value(self) -> Query:
-        result = None
-        addresses: tuple[str, ...] = ()
-        if self.message is not None:
-            addresses = self.message.addresses
-            unsure = self.message.truncated or not self.message.whole
-            result = RCODES.get(self.message.rcode, str(self.message.rcode)) if self.message.rcode else "NOERROR"
-            if result == "NOERROR" and not addresses and not unsure:
-                result = "NODATA"
-        elif self.error > 0:
-            from dsight.connections.model import error_name
-
-            result = error_name(self.error)
-        return Query(self.name, _TYPES[self.type], self.server, self.sent, result, addresses)
-
-
-class _Lookup:
-    """One open lookup."""
-
-    __slots__ = (
-        "answers", "api", "bases", "consulting", "family", "hanging", "in_files", "keys", "last", "name", "netns",
-        "nodename", "numeric", "queries", "service", "settles", "source", "start", "wait", "who",
-    )  # fmt: skip
-
-    def __init__(self, who: Who, start: int, netns: int, api: str) -> None:
-        self.who = who
-        self.start = start
-        self.netns = netns
-        self.api = api
-        self.name: str | None = None
-        self.service: str | None = None
-        self.family: str | None = None
-        self.nodename: str | None = None
-        self.answers: dict[str, None] = {}
-        self.queries: dict[tuple[str, int, str | None], _Query] = {}
-        self.bases: set[str] = set()  # what may have been asked for, search domains aside
-        self.source: str | None = None
-        self.consulting: str | None = None
-        self.keys: list[tuple[int, _Key]] = []  # of its queries, in Lookups
-        self.in_files = False
-        self.numeric = False  # only an address will do
-        self.hanging = start + SECOND
-        self.wait = SECOND
-        self.last = start  # when something last happened to it
-        self.settles = 0  # when it is over, if nothing follows
-
-    @property
-    def is_call(self) -> bool:
-        """Of the C library."""
-        return self.api != "dns"
-
-    def asked(self) -> str:
-        """The name, as far as it is known."""
-        if self.name is not None:
-            return self.name
-        names = list(dict.fromkeys(name for name, _, _ in self.queries))
-        if len(names) > 1 and self.bases:
-            return min(self.bases, key=len)
-        return names[0] if names else ""
-
-    def report(self, event: str, time: int, error: str | None = None) -> Lookup:
-        """`answers` are those of the call, or those seen on the wire."""
-        queries = tuple(q.value() for q in self.queries.values())
-        answers = tuple(self.answers)
-        source = self.source
-        if self.in_files and answers:
-            source = "hosts"
-        elif queries and (source is None or any(a in q.addresses for q in queries for a in answers)):
-            source = "dns"
-        return Lookup(
-            event, time, f"{self.start:x}-{self.who.tid}n", self.who, self.netns, self.api, self.asked(), self.service,
-            self.family, max(time - self.start, 0), answers, error, source, queries, self.nodename,
-        )  # fmt: skip
-
-
 class Lookups:
     """The state machine; see the module's docstring.
 
     `caller(tid)`: the identity recorded last in the thread.  `search(who)`: the search domains of its
-    resolv.conf.  `in_hosts(who, name, addresses)`: whether its /etc/hosts says so.  `names` is told what is
-    found.  `nodename`: this host's own name.
+    resolv.conf.  `in_hosts(who, mount namespace, name, addresses)`: whether its /etc/hosts says so.  `names`
+    is told what is found.  `nodename`: this host's own name.
     """
 
     def __init__(
@@ -222,7 +53,7 @@ class Lookups:
         caller: Callable[[int], Who | None],
         names: Names | None = None,
         search: Callable[[Who], tuple[str, ...]] = lambda who: (),
-        in_hosts: Callable[[Who, str, tuple[str, ...]], bool] = lambda who, name, addresses: False,
+        in_hosts: Callable[[Who, int, str, tuple[str, ...]], bool] = lambda who, mounts, name, addresses: False,
         nodename: str | None = None,
     ) -> None:
         self._caller = caller
@@ -230,10 +61,10 @@ class Lookups:
         self._in_hosts = in_hosts
         self._nodename = nodename
         self.names = Names() if names is None else names
-        self._calls: dict[int, _Lookup] = {}  # by thread
-        self._own: dict[tuple[int, int], list[_Lookup]] = {}  # by process: pid, start
+        self._calls: dict[int, OpenLookup] = {}  # by thread
+        self._own: dict[tuple[int, int], list[OpenLookup]] = {}  # by process: pid, start
         self._count = 0  # of these
-        self._queries: dict[int, dict[_Key, _Query]] = {}  # by socket
+        self._queries: dict[int, dict[Key, OpenQuery]] = {}  # by socket
         self._streams: dict[tuple[int, str], Stream] = {}  # by socket and direction; of messages begun
         self._servers: dict[int, str | None] = {}  # by thread: of the Sent to come
         self._doubtful: list[tuple[int, Lookup]] = []  # when they are told, if they are not excused before
@@ -293,8 +124,8 @@ class Lookups:
             if len(self._calls) >= LIMIT:
                 del self._calls[next(iter(self._calls))]
             api = "getaddrinfo" if event.getaddrinfo else "gethostbyname"
-            lookup = self._calls[event.tid] = _Lookup(who, event.time, event.netns, api)
-            lookup.nodename = event.nodename
+            lookup = self._calls[event.tid] = OpenLookup(who, event.time, event.netns, api)
+            lookup.nodename, lookup.mounts = event.nodename, event.mounts
             self._due = min(self._due, lookup.hanging)
         return []
 
@@ -355,7 +186,7 @@ class Lookups:
         if call.numeric or is_numeric(call.asked()):
             return []  # an address, no name: nothing was looked up
         if call.answers and call.source is None and not call.queries and not call.in_files:
-            call.in_files = self._in_hosts(call.who, call.asked(), tuple(call.answers))
+            call.in_files = self._in_hosts(call.who, call.mounts, call.asked(), tuple(call.answers))
         lookup = call.report("lookup", event.time, event.error)
         self._remember(call, lookup.answers, lookup.source)
         return self._told(lookup)
@@ -377,7 +208,7 @@ class Lookups:
             del self._doubtful[:-DOUBTFUL]
         return out
 
-    def _remember(self, lookup: _Lookup, addresses: tuple[str, ...], source: str | None) -> None:
+    def _remember(self, lookup: OpenLookup, addresses: tuple[str, ...], source: str | None) -> None:
         if addresses:
             name = lookup.asked()
             local = is_local(name, lookup.nodename or self._nodename)
@@ -387,12 +218,23 @@ class Lookups:
         call = self._end_call(event.tid)
         return [] if call is None else [call.report("lookup", event.time, "aborted")]
 
-    def _end_call(self, tid: int) -> _Lookup | None:
+    def _end_call(self, tid: int) -> OpenLookup | None:
         """The thread's call, which is over; None if there is none, or of a name that was never read."""
         call = self._calls.pop(tid, None)
         if call is not None:
             self._forget_queries(call)
         return call if call is not None and call.asked() else None
+
+    def _leaves(self, event: ev.Leaves) -> list[Lookup]:
+        """Nobody waits any more for what the thread asked."""
+        out: list[Lookup] = []
+        for lookup in [one for some in self._own.values() for one in some if one.tid == event.tid]:
+            if lookup.answers or lookup.settles:
+                out += self._close(lookup)
+            else:
+                self._forget(lookup)
+                out.append(lookup.report("lookup", event.time, "aborted"))
+        return out
 
     # DNS on the wire.
 
@@ -410,11 +252,13 @@ class Lookups:
             return []
         for data in self._messages(event.sock, "sent", event.stream, event.pieces):
             message = parse(data)
-            if message is not None and not message.answer and message.type in _TYPES:
+            if message is not None and not message.answer and message.type in TYPES:
                 self._ask(event, who, call, message, server)
         return []
 
-    def _ask(self, event: ev.Sent, who: Who | None, call: _Lookup | None, message: Message, server: str | None) -> None:
+    def _ask(
+        self, event: ev.Sent, who: Who | None, call: OpenLookup | None, message: Message, server: str | None
+    ) -> None:
         key = (message.id, message.name, message.type)
         query = self._queries.get(event.sock, {}).get(key)
         if query is not None and query.open:  # sent again; sendmmsg(2) shows each of its two twice
@@ -428,10 +272,11 @@ class Lookups:
             assert who is not None
             lookup = self._own_lookup(who, message.name, event)
         former = lookup.queries.get((message.name, message.type, server))
-        query = _Query(lookup, message, server, event.time)
+        query = OpenQuery(lookup, message, server, event.time)
         if former is not None:
             query.sent += former.sent
         lookup.queries[message.name, message.type, server] = query
+        lookup.tid = event.tid
         lookup.last = event.time
         lookup.settles = 0
         if event.sock not in self._queries and len(self._queries) >= LIMIT:
@@ -442,7 +287,7 @@ class Lookups:
         on_socket[key] = query
         lookup.keys.append((event.sock, key))
 
-    def _own_lookup(self, who: Who, name: str, event: ev.Sent) -> _Lookup:
+    def _own_lookup(self, who: Who, name: str, event: ev.Sent) -> OpenLookup:
         """The lookup that a query belongs to: one under way for what may be the same name, or a new one."""
         bases = {name} | {name[: -len(s) - 1] for s in self._search(who) if name.endswith("." + s)}
         mine = self._own.setdefault((who.pid, who.start), [])
@@ -453,7 +298,7 @@ class Lookups:
         if self._count >= LIMIT:
             oldest = next(iter(self._own.values()))
             self._forget(oldest[0] if oldest else mine[0])
-        lookup = _Lookup(who, event.time, event.netns, "dns")
+        lookup = OpenLookup(who, event.time, event.netns, "dns")
         lookup.bases = bases
         self._own.setdefault((who.pid, who.start), mine).append(lookup)
         self._count += 1
@@ -475,13 +320,13 @@ class Lookups:
             out += self._answered(query, event.time)
         return out
 
-    def _answered(self, query: _Query, time: int) -> list[Lookup]:
+    def _answered(self, query: OpenQuery, time: int) -> list[Lookup]:
         lookup = query.lookup
         lookup.last = time
         for other in lookup.queries.values():  # the same was asked before, of another server or over UDP
             if (other.name, other.type) == (query.name, query.type) and other.open and query.message is not None:
                 if not query.message.truncated and query.message.rcode in (0, 3):
-                    other.error = other.error or _SUPERSEDED
+                    other.error = other.error or SUPERSEDED
         if lookup.is_call or query.message is None:
             return []
         lookup.answers.update(dict.fromkeys(query.message.addresses))
@@ -516,12 +361,12 @@ class Lookups:
             self._streams[sock, way] = begun
         return messages
 
-    def _is_over(self, lookup: _Lookup, now: int) -> bool:
+    def _is_over(self, lookup: OpenLookup, now: int) -> bool:
         if lookup.settles:
             return now >= lookup.settles
         return now - lookup.last >= (REST if lookup.answers else PATIENCE)
 
-    def _close(self, lookup: _Lookup) -> list[Lookup]:
+    def _close(self, lookup: OpenLookup) -> list[Lookup]:
         """One of a program's own is over: what did it come to?"""
         self._forget(lookup)
         error = None
@@ -532,7 +377,7 @@ class Lookups:
             error = None if unseen else _worst(errors) if errors else "TIMEOUT"
         return [lookup.report("lookup", lookup.last if error != "TIMEOUT" else lookup.last + PATIENCE, error)]
 
-    def _forget(self, lookup: _Lookup) -> None:
+    def _forget(self, lookup: OpenLookup) -> None:
         key = (lookup.who.pid, lookup.who.start)
         mine = self._own.get(key, [])
         if lookup in mine:
@@ -542,7 +387,7 @@ class Lookups:
             self._own.pop(key, None)
         self._forget_queries(lookup)
 
-    def _forget_queries(self, lookup: _Lookup) -> None:
+    def _forget_queries(self, lookup: OpenLookup) -> None:
         for sock, key in lookup.keys:
             on_socket = self._queries.get(sock)
             if on_socket is not None and key in on_socket and on_socket[key].lookup is lookup:
@@ -557,41 +402,11 @@ def _of_one(one: Lookup, other: Lookup) -> bool:
     return (one.who.pid, one.who.start, one.name) == (other.who.pid, other.who.start, other.name)
 
 
-_SUPERSEDED = -1  # in place of an errno: the answer came another way
-
-
 def _worst(errors: list[str]) -> str:
     """Of several queries' results: one that says that the name could not be looked up, before one that says
     that there is none; of these NODATA, for then the name exists."""
     failed = [e for e in errors if e not in ("NXDOMAIN", "NODATA")]
     return failed[0] if failed else "NODATA" if "NODATA" in errors else errors[0]
-
-
-def is_local(name: str, nodename: str | None) -> bool:
-    """Whether a name may well lead to this host: localhost and its kin (RFC 6761), the host's own name."""
-    plain = name.lower().rstrip(".")
-    if plain in ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback", "localhost4", "localhost6"):
-        return True
-    if plain.endswith((".localhost", ".localdomain")):
-        return True
-    own = (nodename or "").lower().partition(".")[0]
-    return bool(own) and plain.partition(".")[0] == own
-
-
-def is_numeric(name: str) -> bool:
-    """Whether a name is an address as inet_aton(3) and inet_pton(3) take it."""
-    from _socket import AF_INET6, inet_aton, inet_pton
-
-    try:
-        if ":" in name:
-            inet_pton(AF_INET6, name.partition("%")[0])
-        else:
-            if not name[:1].isdigit():
-                return False
-            inet_aton(name)
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 _HANDLERS: dict[type, Callable[[Lookups, Any], list[Lookup]]] = {
@@ -605,6 +420,7 @@ _HANDLERS: dict[type, Callable[[Lookups, Any], list[Lookup]]] = {
     ev.InFiles: Lookups._in_files,
     ev.Found: Lookups._found,
     ev.Gone: Lookups._gone,
+    ev.Leaves: Lookups._leaves,
     ev.Server: Lookups._server,
     ev.Sent: Lookups._sent,
     ev.Received: Lookups._received,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from dsight.connections.lives import Life
-    from dsight.connections.lookups import Query
+    from dsight.connections.naming import Query
 
 # Outcomes, the worst first: the order of the summary.
 OUTCOMES = (

@@ -9,7 +9,8 @@ import re
 
 from dsight.connections.host import read_text
 from dsight.connections.libcs import CALLS, FILES, Libcs
-from dsight.connections.lookups import Lookups, Names
+from dsight.connections.lookups import Lookups
+from dsight.connections.naming import Names
 from dsight.connections.watch import Part, read, who
 from dsight.kernel import syscalls
 from dsight.lang.registers import table
@@ -113,9 +114,13 @@ def search_domains(who: Who) -> tuple[str, ...]:
     return found
 
 
-def stands_in_hosts(who: Who, name: str, addresses: tuple[str, ...]) -> bool:
-    """Whether the process's hosts(5) has the name with one of the addresses."""
-    text = read_text(f"/proc/{who.pid}/root/etc/hosts") or ""
+def stands_in_hosts(who: Who, mounts: int, name: str, addresses: tuple[str, ...]) -> bool:
+    """Whether the process's hosts(5) has the name with one of the addresses; this host's, where it is gone
+    and was in this mount namespace."""
+    text = read_text(f"/proc/{who.pid}/root/etc/hosts")
+    if text is None and mounts == os.stat("/proc/self/ns/mnt").st_ino:
+        text = read_text("/etc/hosts")
+    text = text or ""
     plain = name.lower().rstrip(".")
     for line in text[:_LARGEST].splitlines():
         words = line.partition("#")[0].lower().split()

@@ -34,6 +34,7 @@ ENTRIES
 {
         trace(50); trace(timestamp); trace(tid); trace(curthread->nsproxy->net_ns->ns.inum);
         trace(stringof(curthread->nsproxy->uts_ns->name.nodename)); trace(self->api == 1);
+        trace(curthread->nsproxy->mnt_ns->ns.inum);
 }
 
 /* 51 Named */

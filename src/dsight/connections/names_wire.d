@@ -7,6 +7,7 @@
  * where the system call's arguments say.  Linux 6.3.
  *
  * self->w_sock    the unconnected socket the thread last asked with
+ * self->w_asks    the thread has asked with any
  * self->w_server  the thread is a name server: what it asks, it asks for others
  *
  * 0x3500 is port 53 as it lies in memory, 17 UDP.
@@ -35,6 +36,7 @@ rawtp:::sock_send_length
 /this->w_dns/
 {
         this->w_who = 1;
+        self->w_asks = 1;
         this->w_iov = this->w_head != 0 ? *(uint64_t *)copyin(this->w_head + 16, 8)
             : this->w_call == SYS_writev ? uregs[REG_1] : 0;
         this->w_more = this->w_call == SYS_sendmmsg ? (uregs[REG_2] > 1 ? *(uint64_t *)copyin(this->w_head + 80, 8) : 0)
@@ -102,6 +104,14 @@ rawtp:::sock_send_length, rawtp:::sock_recv_length
 /args[0]->__sk_common.skc_dport == 0x3500 && args[1] < 0 && args[1] != -11 && args[1] != -4 && args[1] != -512/
 {
         trace(63); trace(timestamp); trace(tid); trace((uint64_t)args[0]); trace(args[1]);
+}
+
+/* 66 Leaves: who has asked ends */
+rawtp:::sched_process_exit
+/self->w_asks != 0/
+{
+        trace(66); trace(timestamp); trace(tid);
+        self->w_asks = 0;
 }
 
 rawtp:::sched_process_exit

@@ -15,8 +15,8 @@ from dsight.connections.diagnose_names import report as report_lookup
 from dsight.connections.drops import reasons
 from dsight.connections.events import Fork, ProcessExit, Who
 from dsight.connections.lives import LIMIT, LIMIT_RESETS, Lives, reset_early
-from dsight.connections.lookups import Lookup, Named, Names
 from dsight.connections.model import FAILED, Endpoint, LookupReport, Report, error_name
+from dsight.connections.naming import Lookup, Named, Names
 from dsight.connections.tracker import Tracker
 from dsight.value import Value
 

@@ -416,7 +416,9 @@ def _face(arguments: Namespace, wall_offset: int) -> TextFace | JsonFace:
     colour = arguments.color == "always" or (arguments.color == "auto" and terminal and not os.environ.get("NO_COLOR"))
     # A command writes to the same terminal: lines drawn in place would overwrite its output.
     live = terminal and arguments.command is None
-    return TextFace(out, wall_offset, live, colour, not arguments.no_summary, _terminal_size, bool(arguments.names))
+    dns = arguments.udp or arguments.names is False
+    names = bool(arguments.names)
+    return TextFace(out, wall_offset, live, colour, not arguments.no_summary, _terminal_size, names, dns)
 
 
 def _terminal_size() -> tuple[int, int]:

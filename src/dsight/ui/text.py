@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dsight.connections.diagnose import seconds
 from dsight.connections.diagnose_names import SOURCES, is_bad
-from dsight.connections.lookups import NOT_FOUND
-from dsight.connections.model import OUTCOMES, LookupReport, Report
+from dsight.connections.model import FAILED, OUTCOMES, LookupReport, Report
+from dsight.connections.naming import NOT_FOUND
 from dsight.source import printable
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ PATIENCE = 200_000_000  # ns; quicker attempts are one line, not two
 GROUPS = 10_000  # of the summary; what comes later is counted together
 ROWS = 60  # of the summary, shown
 
-_WIDTHS = (12, 24, 30, 11, 8)  # time, process, destination, outcome, how long
+_WIDTHS = (12, 24, 34, 11, 8)  # time, process, destination, outcome, how long
 _NARROW = (12, 18, 22, 11, 7)  # on terminals of less than 100 columns
 _INTERPRETERS = frozenset({"python", "perl", "ruby", "node", "php", "bash", "sh", "dash", "lua"})
 
@@ -67,13 +67,16 @@ class TextFace:
         summary: bool = True,
         size: Callable[[], tuple[int, int]] = lambda: (80, 24),
         names: bool = False,
+        dns: bool = True,
     ) -> None:
+        """`names`: every lookup; `dns`: also the UDP sockets they take, when nothing is wrong with them."""
         self._out = out
         self._offset = wall_offset
         self._live = live
         self._colour = colour
         self._summary = Summary() if summary else None
         self._size = size
+        self._dns = dns
         self._names = names  # all lookups, not only those that fail or are slow
         self._open: dict[str, Report | LookupReport] = {}  # attempts without an outcome, their newest report
         self._waiting: dict[str, Report | LookupReport] = {}  # of these, on a pipe: not written yet
@@ -86,7 +89,8 @@ class TextFace:
         lines = []
         for report in reports:
             if isinstance(report, Report):
-                lines += self._take(report)
+                if self._dns or not _is_plain_dns(report):
+                    lines += self._take(report)
             elif isinstance(report, LookupReport):
                 lines += self._take_lookup(report)
             else:
@@ -282,8 +286,9 @@ class Summary:
         return lines
 
     def _counted(self) -> str:
-        lookups = plural(self._lookups, "lookup")
-        return plural(self._total, "attempt") + (f" and {lookups} that failed or were slow" if self._lookups else "")
+        bad = f"{plural(self._lookups, 'lookup')} that failed or {'was' if self._lookups == 1 else 'were'} slow"
+        made = plural(self._total, "attempt")
+        return made if not self._lookups else f"{made} and {bad}" if self._total else bad
 
 
 class _Group:
@@ -306,6 +311,11 @@ def destination(report: Report) -> str:
         address = "?" if end.address is None else end.address
         text = f"{printable(end.name)} ({address}):{'?' if end.port is None else end.port}"
     return text if report.protocol in ("tcp", "mptcp", None) else f"{report.protocol} {text}"
+
+
+def _is_plain_dns(report: Report) -> bool:
+    """Whether it is a lookup's UDP socket, and has not failed."""
+    return report.protocol == "udp" and report.remote.port == 53 and report.outcome not in FAILED
 
 
 def lookup_word(report: LookupReport) -> str:
