@@ -275,6 +275,8 @@ class Lookups:
         query = OpenQuery(lookup, message, server, event.time)
         if former is not None:
             query.sent += former.sent
+        elif len(lookup.queries) >= PIPELINED:
+            del lookup.queries[next(iter(lookup.queries))]
         lookup.queries[message.name, message.type, server] = query
         lookup.tid = event.tid
         lookup.last = event.time
@@ -286,6 +288,8 @@ class Lookups:
             del on_socket[next(iter(on_socket))]
         on_socket[key] = query
         lookup.keys.append((event.sock, key))
+        if len(lookup.keys) > PIPELINED:
+            self._forget_queries(lookup, 1)
 
     def _own_lookup(self, who: Who, name: str, event: ev.Sent) -> OpenLookup:
         """The lookup that a query belongs to: one under way for what may be the same name, or a new one."""
@@ -307,7 +311,7 @@ class Lookups:
 
     def _received(self, event: ev.Received) -> list[Lookup]:
         out: list[Lookup] = []
-        if event.stream and event.peek:
+        if event.sock not in self._queries or (event.stream and event.peek):
             return []
         for data in self._messages(event.sock, "received", event.stream, ((event.data, event.size),)):
             message = parse(data)
@@ -323,14 +327,18 @@ class Lookups:
     def _answered(self, query: OpenQuery, time: int) -> list[Lookup]:
         lookup = query.lookup
         lookup.last = time
-        for other in lookup.queries.values():  # the same was asked before, of another server or over UDP
-            if (other.name, other.type) == (query.name, query.type) and other.open and query.message is not None:
-                if not query.message.truncated and query.message.rcode in (0, 3):
-                    other.error = other.error or SUPERSEDED
-        if lookup.is_call or query.message is None:
+        message = query.message
+        assert message is not None
+        for other in lookup.queries.values():  # the same was asked again, or of another server before
+            if (other.name, other.type) == (query.name, query.type) and other.open and not message.truncated:
+                if other.server == query.server:
+                    other.message = message
+                elif message.rcode in (0, 3):
+                    other.error = SUPERSEDED
+        if lookup.is_call:
             return []
-        lookup.answers.update(dict.fromkeys(query.message.addresses))
-        self._remember(lookup, query.message.addresses, "dns")
+        lookup.answers.update(dict.fromkeys(message.addresses))
+        self._remember(lookup, message.addresses, "dns")
         if any(q.open for q in lookup.queries.values()):
             return []
         if lookup.answers:
@@ -387,14 +395,15 @@ class Lookups:
             self._own.pop(key, None)
         self._forget_queries(lookup)
 
-    def _forget_queries(self, lookup: OpenLookup) -> None:
-        for sock, key in lookup.keys:
+    def _forget_queries(self, lookup: OpenLookup, count: int | None = None) -> None:
+        """What may still be answered: all of it, or the oldest."""
+        for sock, key in lookup.keys[:count]:
             on_socket = self._queries.get(sock)
             if on_socket is not None and key in on_socket and on_socket[key].lookup is lookup:
                 del on_socket[key]
                 if not on_socket:
                     del self._queries[sock]
-        lookup.keys.clear()
+        del lookup.keys[:count]
 
 
 def _of_one(one: Lookup, other: Lookup) -> bool:

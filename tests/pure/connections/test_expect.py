@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dsight.connections.expect import Expectations, addresses, parse
-from dsight.connections.model import Diagnosis, Endpoint, Process, Report
+from dsight.connections.model import Diagnosis, Endpoint, LookupReport, Process, Report
 from dsight.errors import UsageError
 
 
@@ -70,3 +70,44 @@ def test_never_attempted() -> None:
     assert text == f"expected web->db:5432: never attempted; web tried {tried}"
     assert "connected nowhere else" in verdict("db:5432")[1]
     assert "no address was found for nowhere" in verdict("nowhere:80")[1]
+
+
+def test_by_the_name_the_process_asked_for() -> None:
+    """web's resolver says something else than ours: what counts is that it asked for db."""
+    made = outcome("web", "10.7.7.7", 5432, "connected")
+    assert verdict("web->db:5432", made)[0] == "never"
+    named = made.replace(remote=made.remote.replace(name="DB."))
+    assert verdict("web->db:5432", named)[0] == "met"
+    assert verdict("web->db:5433", named)[0] == "never"
+    assert verdict("web->other:5432", named)[0] == "never"
+
+
+def lookup(comm: str, name: str, error: str | None, event: str = "lookup") -> LookupReport:
+    why = Diagnosis("name-not-found", f"there is no {name}") if error else None
+    return LookupReport(
+        event, 1, "n", Process(7, 7, comm), "getaddrinfo", name, None, None, (), error, 5, "dns", (), why
+    )
+
+
+def test_never_attempted_because_the_name_was_not_found() -> None:
+    result, text = verdict("web->db:5432", lookup("web", "db", "EAI_NONAME"))  # type: ignore[arg-type]
+    assert result == "never" and "never attempted (there is no db); web connected nowhere else" in text
+    seen = Expectations([parse("web->db:5432", resolve)])
+    seen.see(lookup("web", "db", "EAI_NONAME"))
+    told = seen.verdicts()[0].json()
+    assert (told["result"], told["id"], told["outcome"], told["diagnosis"]["code"]) == (
+        "never", "n", None, "name-not-found",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lookup("web", "db", None),
+        lookup("app", "db", "EAI_NONAME"),
+        lookup("web", "db2", "EAI_NONAME"),
+        lookup("web", "db", "x", "looking-up"),
+    ],
+)
+def test_other_lookups_do_not_matter(other: LookupReport) -> None:
+    assert "there is no" not in verdict("web->db:5432", other)[1]  # type: ignore[arg-type]

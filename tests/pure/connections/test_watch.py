@@ -8,6 +8,9 @@ from ipaddress import ip_network
 from itertools import cycle
 
 from dsight.connections.host import Listening, Owner
+from dsight.connections.lookups import Lookups
+from dsight.connections.model import LookupReport, Report
+from dsight.connections.naming import Names
 from dsight.connections.processes import Processes
 from dsight.connections.watch import Selection, Watcher, script
 
@@ -157,3 +160,44 @@ def test_a_queue_that_was_found_full_stays_known() -> None:
     host.listening = lambda netns, pid: ()  # type: ignore[method-assign]
     (end,) = one.stop(4 * T)
     assert end.diagnosis is not None and end.diagnosis.code == "listener-full"
+
+
+def asks(name: str, *addresses: str, error: int = 0, pid: int = 7, service: str = "80") -> list[tuple[object, ...]]:
+    sockaddrs = [struct.pack("=HH4s20x", 2, 0, socket.inet_aton(a)) for a in addresses]
+    return [
+        (1, T, pid, pid, "app", 0, 1, 1, 0, 0, 1, "parent", 0, "swapper"),
+        (50, T, pid, 77, "web7", 1, 99), (51, pid, name), (54, pid, service), *((55, pid, s) for s in sockaddrs),
+        (56, T + 3, pid, error),
+    ]  # fmt: skip
+
+
+def named(**selection: object) -> Watcher:
+    names = Names()
+    return Watcher(Host(), Processes(), Selection(**selection), None, [lambda caller: Lookups(caller, names)], names)  # type: ignore[arg-type]
+
+
+def test_a_lookup_and_the_attempt_that_follows() -> None:
+    w = named()
+    reports = [r for row in asks("db1", "10.0.0.1") + records(7, "10.0.0.1") for r in w.feed(row)]
+    assert [r.event for r in reports] == ["lookup", "attempt", "outcome"]
+    found, attempt, outcome = reports
+    assert (
+        isinstance(found, LookupReport) and found.diagnosis is not None and found.diagnosis.code == "name-points-here"
+    )
+    assert isinstance(attempt, Report) and attempt.remote.name == "db1"
+    assert isinstance(outcome, Report) and outcome.remote.name == "db1" and outcome.diagnosis is not None
+    assert outcome.diagnosis.code == "nothing-listens-here"
+    assert outcome.diagnosis.text.endswith("; db1 resolves to 10.0.0.1")
+
+
+def test_which_lookups_are_selected() -> None:
+    def seen(watcher: Watcher, rows: list[tuple[object, ...]]) -> int:
+        return len([r for row in rows for r in watcher.feed(row)])
+
+    rows = asks("db1", "10.0.0.9")
+    assert seen(named(), rows) == seen(named(ports=frozenset({80})), rows) == 1
+    assert seen(named(ports=frozenset({81})), rows) == seen(named(failed=True), rows) == 0
+    assert seen(named(networks=(ip_network("10.0.0.0/24"),)), rows) == 1
+    assert seen(named(networks=(ip_network("10.1.0.0/24"),)), rows) == 0
+    assert seen(named(comms=("other",)), rows) == 0
+    assert seen(named(failed=True), asks("db1", error=-2)) == 1

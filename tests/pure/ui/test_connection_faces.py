@@ -6,7 +6,8 @@ import io
 import json
 import re
 
-from dsight.connections.model import Diagnosis, Endpoint, Listener, Lost, Parent, Process, Report
+from dsight.connections.model import Diagnosis, Endpoint, Listener, LookupReport, Lost, Parent, Process, Report
+from dsight.connections.naming import Query
 from dsight.ui.jsonl import JsonFace
 from dsight.ui.text import TextFace, clip, fit, label, width
 
@@ -176,3 +177,82 @@ def test_json_has_the_records_names() -> None:
     ]
     assert lost == {"event": "lost", "time": "2023-11-14T22:13:20.000000009Z", "count": 4, "where": "w"}
     assert out.getvalue().isascii()
+
+
+def lookup(event: str = "lookup", error: str | None = None, code: str = "", text: str = "because", took: int = 5000,
+           name: str = "db1", id: str = "n", **more: object) -> LookupReport:  # fmt: skip
+    facts: dict[str, object] = {"answers": () if error else ("10.0.0.5", "fd00::5"), "source": "hosts"}
+    queries = (Query(name, "A", "10.0.0.53", 2, "NOERROR"),)
+    why = Diagnosis(code, text) if code else None
+    facts |= {"queries": queries, "diagnosis": why, "service": "80", "family": None, "error": error}
+    return LookupReport(event, S + took, id, report().process, "getaddrinfo", name, latency_ns=took, **(facts | more))  # type: ignore[arg-type]
+
+
+def lines(*reports: object, **options: object) -> list[str]:
+    out = io.StringIO()
+    face = TextFace(out, 0, **options)  # type: ignore[arg-type]
+    face.show(list(reports))  # type: ignore[arg-type]
+    face.finish(9 * S)
+    return out.getvalue().splitlines()
+
+
+def test_lookups_that_went_well_are_shown_where_asked_for() -> None:
+    assert lines(lookup()) == []
+    (line,) = lines(lookup(), names=True)[1:]
+    assert line.split()[1:] == "app[7] name db1 found 5 µs 10.0.0.5, fd00::5 (/etc/hosts)".split()
+
+
+def test_lookups_that_failed_or_were_slow_are_shown_and_summed_up() -> None:
+    out = lines(
+        lookup(error="EAI_NONAME", code="name-not-found"), lookup(error="SERVFAIL", code="lookup-failed"),
+        lookup(code="slow-lookup", took=2 * S), lookup(code="name-points-here"), report("outcome", outcome="refused"),
+    )  # fmt: skip
+    assert [line.split()[4] for line in out[1:4]] == ["not-found", "failed", "slow"]
+    assert "10.0.0.5, fd00::5 (/etc/hosts); because" in out[3]
+    at = out.index("1 attempt and 3 lookups that failed or were slow by 1 process")
+    assert [line.split()[0] for line in out[at + 2 :]] == ["not-found", "failed", "refused", "slow"]
+    assert "1 lookup that failed or was slow by 1 process" in lines(lookup(error="X", code="lookup-failed"))
+
+
+def test_a_lookup_that_lasts_is_drawn_in_place() -> None:
+    out = io.StringIO()
+    face = TextFace(out, 0, live=True, size=lambda: (140, 24))
+    face.show([lookup("looking-up", code="slow-lookup", took=S, answers=())])
+    face.refresh(4 * S)
+    assert "looking-up" in screen(out.getvalue())[1] and "3.0 s" in screen(out.getvalue())[1]
+    face.show([lookup(took=4 * S)])
+    assert [line.split()[4] for line in screen(out.getvalue())[1:] if line] == ["found"]
+
+
+def test_a_name_cannot_harm_a_terminal() -> None:
+    out = "\n".join(lines(lookup(error="X", code="lookup-failed", name="a\x1b[2Jb", text="no a\x1b[2Jb")))
+    assert "\x1b" not in out and "a\\x1b[2Jb" in out
+    named = report("outcome", outcome="refused")
+    named = named.replace(remote=named.remote.replace(name="x\x1b]0;y"))
+    assert "\x1b" not in "\n".join(lines(named))
+
+
+def test_the_name_stands_beside_the_address() -> None:
+    named = report("outcome", outcome="connected")
+    named = named.replace(remote=named.remote.replace(name="db1"))
+    assert "db1 (10.0.0.9):9300" in lines(named)[1]
+
+
+def test_sockets_of_lookups_are_left_to_them() -> None:
+    def dns(outcome: str) -> Report:
+        one = report("outcome", outcome=outcome)
+        return one.replace(protocol="udp", remote=one.remote.replace(port=53))
+
+    assert lines(dns("connected"), dns=False) == []
+    assert "refused" in lines(dns("refused"), dns=False)[1]
+    assert "connected" in lines(dns("connected"), dns=True)[1]
+
+
+def test_a_lookup_as_json() -> None:
+    out = io.StringIO()
+    JsonFace(out, 0).show([lookup(error="EAI_NONAME", code="name-not-found", name="d\udcffb")])
+    found = json.loads(out.getvalue())
+    assert list(found) == ["event", "time", "id", "process", "via", "name", "service", "family", "answers", "error",
+                           "latency_ns", "source", "queries", "diagnosis"]  # fmt: skip
+    assert (found["event"], found["name"], found["error"]) == ("lookup", "d\\xffb", "EAI_NONAME")
+    assert found["queries"][0]["result"] == "NOERROR" and found["diagnosis"]["code"] == "name-not-found"
