@@ -34,16 +34,14 @@ rawtp:::sk_data_ready
         this->six = this->ip[0] >> 4 == 6;
         this->hi = this->six ? *(uint64_t *)(this->ip + 8) : 0;
         this->lo = this->six ? *(uint64_t *)(this->ip + 16) : ((uint64_t)*(uint32_t *)(this->ip + 12) << 32 | 0xffff0000);
-        this->key = ((this->hi * 31 + this->lo) * 31 + this->port) | 2;
+        this->key = ((this->hi * 31 + this->lo) * 31 + this->port) * 2 + 2;
         this->last = udp_to[this->sock];
-        this->tell = 0;
-        /* 8: SOCK_BINDPORT_LOCK, bind(2) was given a port */
-        if (this->last == 0 && (args[0]->sk_userlocks & 8) != 0 && args[0]->__sk_common.skc_dport == 0) {
-                udp_to[this->sock] = 1;
-        }
-        if (udp_to[this->sock] != 1 && udp_from[this->sock] != this->key) {
+        this->tell = (this->last & 1) == 0 && udp_from[this->sock] != this->key;
+        if (this->tell) {
                 udp_from[this->sock] = this->key;
-                this->tell = 1;
+        }
+        if (this->last == 0 && args[0]->__sk_common.skc_dport == 0) {
+                udp_to[this->sock] = timestamp * 2 + 1;
         }
 }
 
@@ -66,7 +64,7 @@ syscall::close:entry
 }
 
 syscall::close:entry
-/this->sock != 0 && udp_to[this->sock] > 1/
+/this->sock != 0 && udp_to[this->sock] != 0/
 {
         trace(23); trace(timestamp); trace(this->sock);
 }

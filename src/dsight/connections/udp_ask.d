@@ -4,8 +4,8 @@
  * self->to     the address that sendto(2) was given, in user memory; 0 for none
  * self->msgs   the struct msghdr of sendmsg(2), or the next struct mmsghdr of sendmmsg(2)
  * self->at     when one of the three was called
- * udp_to[sock]     the destination of the newest datagram, mixed into a number; 0 nothing was sent,
- *                  1 a server's socket: bound to a port, and it received first
+ * udp_to[sock]     the destination of the newest datagram, mixed into a number; 0 nothing was sent;
+ *                  odd: a server's socket, which received before it sent, and twice the time of that
  * udp_count[sock]  datagrams sent there in a row
  * udp_from[sock]   where the newest datagram received came from
  */
@@ -58,9 +58,11 @@ rawtp:::sock_send_length
                 this->hi = this->there[0];
                 this->lo = this->there[1];
         }
-        this->key = ((this->hi * 31 + this->lo) * 31 + this->port) | 2;
+        this->key = ((this->hi * 31 + this->lo) * 31 + this->port) * 2 + 2;
         this->last = udp_to[this->sock];
-        if (this->last != 1 && this->port != 0) {
+        /* Over loopback the answer may come before sending has returned. */
+        this->server = (this->last & 1) != 0 && (self->at == 0 || this->last / 2 < self->at);
+        if (!this->server && this->port != 0) {
                 this->new = this->last != this->key;
                 this->count = this->new ? 1 : udp_count[this->sock] + 1;
                 udp_count[this->sock] = this->count;
