@@ -7,9 +7,9 @@
 syscall::connect:return
 /self->sock > 1 && (int)arg0 == 0 && ((struct sock *)self->sock)->__sk_common.skc_family == 1/
 {
-        this->peer = ((struct sock *)self->sock)->sk_peer_pid;
-        this->addr = ((struct unix_sock *)self->sock)->addr;
-        trace(31); trace(tid); trace(this->peer != 0 ? this->peer->numbers[0].nr : 0);
-        trace(this->addr != 0 ? this->addr->len : 0);
-        tracemem(this->addr != 0 ? (uint64_t)&this->addr->name[0] : self->sock, 110);
+        this->x_peer = ((struct sock *)self->sock)->sk_peer_pid;
+        this->x_addr = ((struct unix_sock *)self->sock)->addr;
+        trace(31); trace(tid); trace(this->x_peer != 0 ? this->x_peer->numbers[0].nr : 0);
+        trace(this->x_addr != 0 ? this->x_addr->len : 0);
+        tracemem(this->x_addr != 0 ? (uint64_t)&this->x_addr->name[0] : self->sock, 110);
 }
