@@ -324,6 +324,7 @@ def own_search() -> None:
     s = socket.socket()
     s.setblocking(False)
     s.connect_ex(("10.9.9.6", 80))
+    time.sleep(1)  # its resolv.conf is read while it is there
 
 
 @case("own-refused")
