@@ -25,20 +25,22 @@ def labs() -> tuple[Lab, Lab]:
 
 
 REFUSED = ("refused", "ECONNREFUSED")
-# case, outcome, errno, diagnosis, path (its end), whether the listener is known: the case itself
+# case, outcome, errno, diagnosis, path (its end), whether the listener is known: the case itself.  MAYBE: it is
+# looked for in /proc, at most every two seconds and while it is there.
+MAYBE = "maybe"
 OUTCOMES = [
     ("x-stream", "connected", None, None, "/s", True),
     ("x-abstract", "connected", None, None, "@dsight-lab", True),
     ("x-packet", "connected", None, None, "/s", True),
-    ("x-dgram", "connected", None, None, "/s", True),
+    ("x-dgram", "connected", None, None, "/s", MAYBE),
     ("x-relative", "connected", None, None, "./s", True),
-    ("x-type", "invalid", "EPROTOTYPE", "wrong-type", "/s", True),
+    ("x-type", "invalid", "EPROTOTYPE", "wrong-type", "/s", MAYBE),
     ("x-missing", "invalid", "ENOENT", "nothing-listens-here", "/nonexistent/dsight-lab", False),
     ("x-nobody", *REFUSED, "nothing-listens-here", "@dsight-nobody", False),
     ("x-file", *REFUSED, "nothing-listens-here", "/dev/null", False),
     ("x-dead", *REFUSED, "nothing-listens-here", "/\x1b[2Js", False),
     ("x-denied", "denied", "EACCES", "denied-locally", "/s", None),
-    ("x-full", "refused", "EAGAIN", "listener-full", "@dsight-full", True),
+    ("x-full", "refused", "EAGAIN", "listener-full", "@dsight-full", MAYBE),
     ("x-hang", "aborted", "EINTR", "gave-up", "@dsight-hang", None),
 ]
 
@@ -57,7 +59,8 @@ def test_outcome(labs: tuple[Lab, Lab], want: tuple[object, ...]) -> None:
     assert (end["protocol"], end["family"], end["via"], end["syns"]) == ("unix", "unix", "connect", None)
     if listens is not None:
         pid = (remote["listener"] or {"pid": None})["pid"]
-        assert pid == (end["process"]["pid"] if listens else None)
+        own = end["process"]["pid"]
+        assert pid in (own, None) if listens == MAYBE else pid == (own if listens else None)
     assert end["process"]["comm"] == f"w-{case}" and end["latency_ns"] > 0
 
 
@@ -71,7 +74,7 @@ def test_every_attempt_has_one_outcome_and_none_is_told_unasked(labs: tuple[Lab,
 def test_hanging_on_a_full_queue(labs: tuple[Lab, Lab]) -> None:
     hanging = [r for r in labs[0]["x-hang"] if r["event"] == "hanging"]
     assert hanging and hanging[0]["diagnosis"]["code"] == "listener-full"
-    assert hanging[0]["remote"]["listener"]["pid"] == hanging[0]["process"]["pid"]
+    assert hanging[0]["remote"]["listener"]["pid"] in (hanging[0]["process"]["pid"], None)
 
 
 def test_paths_select_and_text_is_safe(tmp_path: object) -> None:
