@@ -83,6 +83,7 @@ INDEX: dict[str, str] = {
     "net_owner": "netowner.d",
     "net_listener": "netowner.d",
     "net_pid": "netowner.d",
+    "net_listening": "netowner.d",
     "net_socks4": "netsock.d",
     "net_socks6": "netsock.d",
     "net_sock4": "netsock.d",

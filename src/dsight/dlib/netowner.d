@@ -32,12 +32,15 @@ rawtp:::inet_sock_set_state
 		((struct inet_sock *)args[0])->inet_sport] = 0;
 }
 
-/* The socket of a connection that comes in is a copy of its listener yet. */
+/* The socket of a connection that comes in: of who listens at its address, or at any. */
+inline int32_t net_listening[struct sock *sk, uint32_t address] =
+	net_listener[(uint64_t)sk->__sk_common.skc_net.net, address, ((struct inet_sock *)sk)->inet_sport];
+
 rawtp:::inet_sock_set_state
 /args[0]->sk_protocol == 6 && args[1] == 10 && args[2] == 3/
 {
-	net_owner[(uint64_t)args[0]] = net_listener[(uint64_t)args[0]->__sk_common.skc_net.net,
-		args[0]->__sk_common.skc_rcv_saddr, ((struct inet_sock *)args[0])->inet_sport];
+	net_owner[(uint64_t)args[0]] = net_listening[args[0], args[0]->__sk_common.skc_rcv_saddr] != 0 ?
+		net_listening[args[0], args[0]->__sk_common.skc_rcv_saddr] : net_listening[args[0], 0];
 }
 
 rawtp:::tcp_destroy_sock

@@ -11,7 +11,7 @@ connect-request      inet_sock_set_state  CLOSE -> SYN_SENT; or, where a script 
                      net_dev_queue        for the first SYN of an attempt
 connect-retransmit   tcp_retransmit_skb   in SYN_SENT
 receive              netif_receive_skb    for a segment to this host
-send                 net_dev_queue        for a segment of this host's own
+send                 net_dev_start_xmit   for a segment of this host's own
 state-change         inet_sock_set_state  always
 
 The arguments are views of one kernel object: D structs of dlib/tcp.d that wrap struct sock or
@@ -113,9 +113,9 @@ def _change(guard: str, args: tuple[ArgType, ...], *derived: str) -> _Means:
     return _Means("inet_sock_set_state", natives, guard, args, derived)
 
 
-def _queued(guard: str) -> _Means:
+def _out(tracepoint: str, guard: str) -> _Means:
     return _packet(
-        "net_dev_queue",
+        tracepoint,
         guard,
         "net_skb_ip[args[0]]",
         ArgType("struct tcp_packet_sent *", 0, "csinfo_t *"),
@@ -154,7 +154,7 @@ _MEANS = {
             ArgType("struct tcp_state *", 1, "tcplsinfo_t *"),
         ),
     ),
-    "send": _queued(_SENT),
+    "send": _out("net_dev_start_xmit", _SENT),
     "receive": _packet(
         "netif_receive_skb",
         _RECEIVED,
@@ -176,7 +176,7 @@ _MEANS = {
         ("0", "((struct tcp_sock *)args[0])->total_retrans"),
     ),
 }
-_QUEUED_REQUEST = _queued(_FIRST_SYN)
+_QUEUED_REQUEST = _out("net_dev_queue", _FIRST_SYN)
 
 # What inet_sock_set_state shows of a connect-request; all else is known when its SYN is queued.
 _KNOWN_EARLY = {
