@@ -27,6 +27,7 @@ KINDS = ["", "self ", "this ", "[]"]  # global, thread-local, clause-local, asso
 @pytest.fixture(scope="module")
 def machine():
     made = Machine()
+    assert made.registry.btf  # opened once, before any test looks at what is held
     yield made
     made.close()
 

@@ -18,6 +18,7 @@ I64 = (-(2**63), -(2**32), -17, -1, 0, 1, 2, 3, 1000, 2**31, 2**32 + 5, 2**62, 2
 @pytest.fixture(scope="module")
 def machine():
     made = Machine()
+    assert made.registry.btf  # opened once, before any test looks at what is held
     yield made
     made.close()
 

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.kernel
 @pytest.fixture(scope="module")
 def machine():
     made = Machine()
+    assert made.registry.btf  # opened once, before any test looks at what is held
     yield made
     made.close()
 

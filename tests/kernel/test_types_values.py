@@ -24,6 +24,7 @@ struct pair { int x; int y; };
 @pytest.fixture(scope="module")
 def machine():
     made = Machine()
+    assert made.registry.btf  # opened once, before any test looks at what is held
     yield made
     made.close()
 

@@ -8,7 +8,7 @@ C11 6.3.1 (conversions), 6.4.4.1 (integer constants).
 from __future__ import annotations
 
 from dsight.errors import fail
-from dsight.lang.typed import AddrOf, Const, Convert, Mem, Str, TExpr, ToString
+from dsight.lang.typed import AddrOf, Binary, Const, Convert, Mem, Str, TExpr, ToString
 from dsight.lang.types import (
     BOOL,
     INT,
@@ -176,13 +176,21 @@ def convert(e: TExpr, t: Type) -> TExpr:
     if isinstance(u, String):
         return e
     if u == BOOL and v != BOOL:
-        from dsight.lang.typed import Binary
-
         zero = Const(v, e.span, 0)
         return Convert(t, e.span, Binary(INT, e.span, "!=", e, zero))
     if u == v or (isinstance(u, Int) and isinstance(v, Int) and u.bytes == v.bytes and u.signed == v.signed):
         return e
     return Convert(t, e.span, e)
+
+
+def scaled(at: TExpr, size: int) -> TExpr:
+    """An integer times an element size, as a long."""
+    wide = convert(at, LONG)
+    if size == 1:
+        return wide
+    if isinstance(wide, Const):
+        return Const(LONG, at.span, wrap(wide.value * size, LONG))
+    return Binary(LONG, at.span, "*", wide, Const(LONG, at.span, size))
 
 
 def to_string(e: TExpr) -> TExpr:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dsight.lang import ast, check_access, check_call, check_ops, check_xlate
+from dsight.lang import ast, check_access, check_assign, check_call, check_names, check_ops, check_xlate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 RULES: dict[type, Callable[[Scope, ast.Expr], TExpr]] = {
     ast.IntLit: check_call.int_lit,
     ast.StrLit: check_call.str_lit,
-    ast.Ident: check_access.ident,
-    ast.ScopedVar: check_access.scoped,
-    ast.Symbol: check_access.symbol,
+    ast.Ident: check_names.ident,
+    ast.ScopedVar: check_names.scoped,
+    ast.Symbol: check_names.symbol,
     ast.AggRef: check_call.agg_ref,
     ast.Unary: check_ops.unary,
-    ast.IncDec: check_ops.inc_dec,
+    ast.IncDec: check_assign.inc_dec,
     ast.Binary: check_ops.binary,
-    ast.Assign: check_ops.assign,
+    ast.Assign: check_assign.assign,
     ast.Cond: check_ops.cond,
     ast.Comma: check_ops.comma,
     ast.Cast: check_call.cast,
