@@ -100,6 +100,7 @@ class SynSent(Value):
     netns: int
     fastopen: bool = False
     mptcp: bool = False  # it is a subflow of an MPTCP connection
+    called: bool = False  # inside a connect(2) that was filtered out by the address it was given
 
 
 class State(Value):
@@ -245,6 +246,7 @@ def _syn_sent(
         netns,
         bool(fastopen & 1),
         bool(fastopen & 2),
+        bool(fastopen & 4),
     )
 
 

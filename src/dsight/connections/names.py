@@ -8,6 +8,7 @@ import os
 import re
 
 from dsight.connections.host import read_text
+from dsight.connections.kernel_filter import Kernel
 from dsight.connections.libcs import CALLS, FILES, Libcs
 from dsight.connections.lookups import Lookups
 from dsight.connections.naming import Names
@@ -47,20 +48,21 @@ class LookupWatch:
     on this kernel, in words.
     """
 
-    def __init__(self, machine: str, has_probe: Callable[[str, int], bool]) -> None:
+    def __init__(self, machine: str, has_probe: Callable[[str, int], bool], kernel: Kernel | None = None) -> None:
         self.names = Names()
         self._tracker: Lookups | None = None
         self._libcs = Libcs(machine)
         self._next = 0
         self.missing: list[str] = []
         self._found = self._libcs.find() if _has_uprobes() else []
+        kernel = Kernel() if kernel is None else kernel
         text = []
         if self._found:
-            text.append(_calls(self._found))
+            text.append(_calls(self._found, kernel))
         else:
             self.missing.append("getaddrinfo() is not seen: there is no C library, or the kernel has no uprobes")
         if has_probe("sock_send_length", 0) and machine in _REGISTERS:
-            text.append(_wire(machine))
+            text.append(_wire(machine, kernel))
         else:
             self.missing.append("DNS that programs speak themselves is not seen: that takes Linux 6.3")
         self.part = Part(text="\n".join(text))
@@ -129,7 +131,7 @@ def stands_in_hosts(who: Who, mounts: int, name: str, addresses: tuple[str, ...]
     return False
 
 
-def _calls(found: list[Libc]) -> str:
+def _calls(found: list[Libc], kernel: Kernel) -> str:
     """names_calls.d for a C library, and names_files.d if one of them has glibc's module."""
     found.sort(key=lambda libc: -len(libc.functions))
     path, functions = found[0].path, found[0].functions
@@ -141,13 +143,16 @@ def _calls(found: list[Libc]) -> str:
         probes = ", ".join(f"uprobe:LIBC:{name}:return" for name in files)
         text += read("names_files.d").replace("\nFILES\n", f"\n{probes}\n")
     text = text.replace("\nENTRIES\n", f"\n{entries}\n").replace("\nRETURNS\n", f"\n{returns}\n")
-    return text.replace("\nWHO\n", who(entries, "this->n_who")).replace("LIBC", path)
+    not_ours = kernel.who(entries, "this->n_who", " self->node = 0; self->api = 0;")
+    return text.replace("\nWHO\n", "\n" + not_ours + who(entries, "this->n_who")).replace("LIBC", path)
 
 
-def _wire(machine: str) -> str:
+def _wire(machine: str, kernel: Kernel) -> str:
     """names_wire.d for this architecture."""
     numbers = syscalls.numbers(machine)
     registers = dict(zip(("REG_CALL", "REG_1", "REG_2", "REG_4"), _REGISTERS[machine]))
-    text = read("names_wire.d").replace("\nWHO\n", who("rawtp:::sock_send_length", "this->w_who"))
+    probe = "rawtp:::sock_send_length"
+    not_ours = kernel.who(probe, "this->w_who", " this->w_dns = 0; self->w_asks = 0;")
+    text = read("names_wire.d").replace("\nWHO\n", "\n" + not_ours + who(probe, "this->w_who"))
     text = re.sub(r"SYS_(\w+)", lambda m: str(numbers[m[1]]), text)
     return re.sub(r"REG_\w+", lambda m: str(table(machine)[registers[m[0]]]), text)

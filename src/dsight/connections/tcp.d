@@ -1,4 +1,7 @@
-/* connect(2), and what becomes of TCP's: states 1 established, 2 SYN sent, 3 SYN received, 7 closed. */
+/*
+ * connect(2), and what becomes of TCP's: states 1 established, 2 SYN sent, 3 SYN received, 7 closed.
+ * kernel_filter.py fills in WATCHED and ASIDE.
+ */
 
 /* 3 Enter */
 syscall::connect:entry
@@ -39,19 +42,20 @@ syscall::connect:return
 
 /* 6 SynSent */
 rawtp:::inet_sock_set_state
-/args[2] == 2 && args[0]->sk_protocol == 6/
+/args[2] == 2 && args[0]->sk_protocol == 6 && WATCHED/
 {
         trace(6); trace(timestamp); trace(tid); trace((uint64_t)args[0]); trace(args[0]->__sk_common.skc_family);
         trace(args[0]->__sk_common.skc_rcv_saddr); trace(args[0]->__sk_common.skc_daddr);
         tracemem(&args[0]->__sk_common.skc_v6_rcv_saddr, 16); tracemem(&args[0]->__sk_common.skc_v6_daddr, 16);
         trace(((struct inet_sock *)args[0])->inet_sport); trace(args[0]->__sk_common.skc_dport);
         trace(args[0]->__sk_common.skc_net.net->ns.inum); 
-        trace((((struct tcp_sock *)args[0])->fastopen_req != 0) | (MPTCP) << 1);
+        trace((((struct tcp_sock *)args[0])->fastopen_req != 0) | (MPTCP) << 1 | (ASIDE) << 2);
 }
 
 /* 7 State: SYN_RECV with a socket is a simultaneous open; without one, somebody connecting to us */
 rawtp:::inet_sock_set_state
-/(args[1] == 2 || args[1] == 3 && args[0]->sk_socket != 0) && args[0]->sk_protocol == 6/
+/(args[1] == 2 || args[1] == 3 && args[0]->sk_socket != 0) && args[0]->sk_protocol == 6
+    && WATCHED/
 {
         trace(7); trace(timestamp); trace(tid); trace((uint64_t)args[0]); trace(args[1]); trace(args[2]);
         trace(args[0]->sk_err); trace(args[0]->sk_err_soft); trace(args[0]->__sk_common.skc_family);
@@ -61,7 +65,8 @@ rawtp:::inet_sock_set_state
 
 /* 8 SockError: the attempt fails */
 rawtp:::inet_sk_error_report
-/args[0]->__sk_common.skc_state == 2 && args[0]->sk_protocol == 6 && args[0]->sk_err != 0/
+/args[0]->__sk_common.skc_state == 2 && args[0]->sk_protocol == 6 && args[0]->sk_err != 0
+    && WATCHED/
 {
         trace(8); trace(timestamp); trace((uint64_t)args[0]); trace(args[0]->sk_err); trace(0);
 }
@@ -73,7 +78,7 @@ rawtp:::inet_sk_error_report
  */
 rawtp:::inet_sk_error_report
 /args[0]->__sk_common.skc_state == 2 && args[0]->sk_protocol == 6 && args[0]->sk_err == 0
-    && args[0]->sk_error_queue.qlen != 0/
+    && args[0]->sk_error_queue.qlen != 0 && WATCHED/
 {
         this->error = &((struct sock_exterr_skb *)&args[0]->sk_error_queue.prev->cb[0])->ee;
         trace(8); trace(timestamp); trace((uint64_t)args[0]); trace(0);
@@ -82,14 +87,14 @@ rawtp:::inet_sk_error_report
 
 /* 9 Retransmit; RESULT: of sending, 0 on kernels before 6.15, which do not say: see watch.py */
 rawtp:::tcp_retransmit_skb
-/args[0]->__sk_common.skc_state == 2/
+/args[0]->__sk_common.skc_state == 2 && WATCHED/
 {
         trace(9); trace(timestamp); trace((uint64_t)args[0]); trace(RESULT);
 }
 
 /* 10 Reset */
 rawtp:::tcp_receive_reset
-/args[0]->__sk_common.skc_state == 2/
+/args[0]->__sk_common.skc_state == 2 && WATCHED/
 {
         trace(10); trace(timestamp); trace((uint64_t)args[0]);
 }

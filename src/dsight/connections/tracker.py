@@ -541,7 +541,7 @@ def _via(who: Who, syn: SynSent) -> str:
     """By which door a SYN went out that no connect(2) asked for."""
     if who.flags & PF_KTHREAD:
         return "kernel"
-    if who.compat:
+    if who.compat or syn.called:
         return "connect"  # or socketcall(2): 32-bit processes' calls are not seen
     if syn.fastopen:
         return "fastopen"

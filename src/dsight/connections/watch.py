@@ -14,6 +14,7 @@ from dsight.connections.diagnose_names import is_bad, with_name
 from dsight.connections.diagnose_names import report as report_lookup
 from dsight.connections.drops import reasons
 from dsight.connections.events import Fork, ProcessExit, Who
+from dsight.connections.kernel_filter import Kernel
 from dsight.connections.lives import LIMIT, LIMIT_RESETS, Lives, reset_early
 from dsight.connections.model import FAILED, Endpoint, LookupReport, Report, error_name
 from dsight.connections.naming import Lookup, Named, Names
@@ -65,6 +66,14 @@ class Selection(Value):
     paths: tuple[str, ...] = ()  # of UNIX sockets, with * ? [..]; with `networks`, either is taken
     accepted: bool = False  # also connections that the processes accept
     closed: bool = False  # also how connections end, those accepted included
+    netns: frozenset[int] = frozenset()  # network namespaces, by inode number
+    outcomes: frozenset[str] = frozenset()  # these outcomes only
+    cgroups: tuple[tuple[int, int], ...] = ()  # level and id: the kernel itself decides
+
+    def kernel(self, pids: frozenset[int] = frozenset()) -> Kernel:
+        """What of it the kernel can decide, and descent from `pids`."""
+        networks = () if self.paths else self.networks
+        return Kernel(self.comms, self.uids, self.ports, networks, pids, self.cgroups, self.netns)
 
     def takes_who(self, who: Who) -> bool:
         """Whether its attempts may be selected."""
@@ -78,6 +87,8 @@ class Selection(Value):
 
     def takes_lookup(self, lookup: Lookup) -> bool:
         """Whether a lookup is selected: by the port, where it was asked for with one, and by its answers."""
+        if self.netns and lookup.netns not in self.netns:
+            return False
         if self.ports and not (lookup.service and lookup.service.isascii() and lookup.service.isdigit()
                                and int(lookup.service) in self.ports):  # fmt: skip
             return False
@@ -91,6 +102,8 @@ class Selection(Value):
         """Whether an attempt of one of them is selected, by where it goes; of what is accepted, by the
         port here and the address there."""
         address, port = change.remote
+        if self.netns and change.netns not in self.netns:
+            return False
         if change.event == "accepted":
             port = change.local[1]
         if self.ports and port not in self.ports:
@@ -255,6 +268,9 @@ class Watcher:
             del self._open[change.id]
             if change.outcome == "connected":
                 self._stands(change, known)
+        outcomes = self._selection.outcomes
+        if outcomes and (change.event == "attempt" or (change.event == "outcome" and change.outcome not in outcomes)):
+            return None
         if self._selection.failed and (
             change.evidence.won is not None
             or change.event == "attempt"
@@ -369,21 +385,26 @@ def script(
     closed: bool = False,
     enumerator: Callable[[str], int | None] = lambda name: None,
     mptcp: bool = False,
+    kernel: Kernel | None = None,
+    exits: bool = False,
 ) -> str:
     """The D program: connections/*.d as this kernel can run it.
 
     `tree`: with forks and exits, to know descendants.  `has_probe(name, n)`: whether the raw
     tracepoint exists and has more than n arguments.  `closed`: with all ends of connections, not
     only those that are failures.  `enumerator(name)`: the value of an enumerator of this kernel.
-    `mptcp`: it has MPTCP.
+    `mptcp`: it has MPTCP.  `kernel`: what it filters; with `tree`, it has the roots.  `exits`: with the
+    ends of all processes.
     """
+    kernel = Kernel(pids=frozenset({0} if tree else ())) if kernel is None else kernel
     parts = (*parts, *([_URING] if has_probe("io_uring_submit_req", 0) else []))
     connect = read("connect.d").replace(_WANTED, " || ".join([_WANTED, *(p.wanted for p in parts if p.wanted)]))
-    asking = who(", ".join(dict.fromkeys([_WHERE, *(n for p in parts for n in p.probes)])), "self->who")
-    tcp = read("tcp.d").replace("MPTCP", "((struct tcp_sock *)args[0])->is_mptcp" if mptcp else "0")
+    asks = ", ".join(dict.fromkeys([_WHERE, *(n for p in parts for n in p.probes)]))
+    asking = kernel.clauses(asks, any("accept_ask.d" in p.asks for p in parts)) + who(asks, "self->who")
+    tcp = kernel.fill(read("tcp.d")).replace("MPTCP", "((struct tcp_sock *)args[0])->is_mptcp" if mptcp else "0")
     # tcp_retransmit_skb says since 6.15 whether sending succeeded.
     tcp = tcp.replace("trace(RESULT)", "trace(args[2])" if has_probe("tcp_retransmit_skb", 2) else "trace(0)")
-    text = [connect, *(read(f) for p in parts for f in p.asks), asking, tcp]
+    text = [connect, kernel.begin(), *(read(f) for p in parts for f in p.asks), asking, tcp]
     if has_probe("icmp_send", 0):
         text.append(read("icmp.d"))
     reason = reasons(enumerator) if has_probe("kfree_skb", 2) else ""
@@ -392,8 +413,11 @@ def script(
     text += [read(f) for p in parts for f in p.files] + [p.text for p in parts]
     end, probe = _ENDS[closed]
     text += [read(end), read("end.d").replace("rawtp:::END", probe)]
+    text.append(kernel.ends())
     if tree:
         text.append(read("tree.d"))
+    elif exits:
+        text.append(read("exits.d"))
     return "".join(text)
 
 

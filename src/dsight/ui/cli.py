@@ -119,6 +119,11 @@ def _parser() -> ArgumentParser:
         "--comm", metavar="NAME", action="append", default=[], help="processes of this name; * and ? match"
     )
     whom.add_argument("--user", metavar="USER", action="append", default=[], help="processes of this user, name or uid")
+    whom.add_argument("--cgroup", metavar="PATH", action="append", default=[], help="a cgroup and all below it")
+    whom.add_argument("--unit", metavar="NAME", action="append", default=[], help="a systemd unit: web, web.service")
+    whom.add_argument("--container", metavar="ID|NAME", action="append", default=[], help="a container")
+    whom.add_argument("--netns", metavar="NAME|PID|INODE", action="append", default=[],
+                      help="a network namespace: of ip-netns, of a process, by number")  # fmt: skip
     what = parser.add_argument_group("what to show")
     what.add_argument(
         "--port", metavar="PORT", action="append", default=[], help="connections to this port (or: 80,443)"
@@ -135,6 +140,8 @@ def _parser() -> ArgumentParser:
         help="every host name looked up (by default those that fail or are slow); or none at all",
     )  # fmt: skip
     what.add_argument("--failed", action="store_true", help="only what fails or hangs")
+    what.add_argument("--outcome", metavar="OUTCOME", action="append", default=[],
+                      help="only what comes to this (or: refused,timed-out), or hangs")  # fmt: skip
     what.add_argument("--accepted", action="store_true", help="also TCP connections that are accepted")
     what.add_argument(
         "--closed", action="store_true", help="also how TCP connections end: time, bytes, round trips, by whom"
@@ -172,6 +179,7 @@ def _arguments(argv: list[str]) -> Namespace:
 
 def _selection(arguments: Namespace) -> Selection:
     from dsight.connections.watch import Selection
+    from dsight.ui import places
 
     return Selection(
         tuple(arguments.comm),
@@ -182,6 +190,9 @@ def _selection(arguments: Namespace) -> Selection:
         tuple(text for text in arguments.to if _is_path(text)),
         accepted=arguments.accepted,
         closed=arguments.closed,
+        netns=frozenset(places.namespace(text) for text in arguments.netns),
+        outcomes=frozenset(places.outcome(text) for option in arguments.outcome for text in option.split(",")),
+        cgroups=places.cgroups(arguments.cgroup, arguments.unit, arguments.container),
     )
 
 
@@ -298,6 +309,12 @@ class _Run:
         unix = arguments.unix or bool(selection.paths)
         self._kinds = kinds(self._has_probe, self._has_type, arguments.udp, unix, not arguments.tcp)
         self._exits = arguments.udp  # the end of a process ends its exchanges
+        pids = self._roots
+        if pids and not any(t.is_child for t in targets):
+            from dsight.connections.processes import descendants
+
+            pids = frozenset(descendants(pids))
+        self._kernel = selection.kernel(pids)
         self._names = None if arguments.names is False else self._lookups()
         trackers = self._kinds.trackers if self._names is None else (*self._kinds.trackers, self._names.tracker)
         names = None if self._names is None else self._names.names
@@ -319,7 +336,9 @@ class _Run:
             parts.append(accepted(self._has_probe, mptcp))
         if self._names is not None:
             parts.append(self._names.part)
-        text = script(bool(self._roots) or self._exits, self._has_probe, parts, shown.closed, btf.enumerator, mptcp)
+        text = script(
+            bool(self._roots), self._has_probe, parts, shown.closed, btf.enumerator, mptcp, self._kernel, self._exits
+        )  # fmt: skip
         with Trace(text, name="connections", on=self._machine) as trace:
             interrupts = Interrupts(trace.session)
             try:
@@ -342,7 +361,7 @@ class _Run:
     def _lookups(self) -> LookupWatch:
         from dsight.connections.names import LookupWatch
 
-        return LookupWatch(os.uname().machine, self._has_probe)
+        return LookupWatch(os.uname().machine, self._has_probe, self._kernel)
 
     def _has_type(self, name: str) -> bool:
         return self._machine.registry.type("typedef", name) is not None
