@@ -12,66 +12,30 @@ evaluated from left to right, an assignment's value before its place; keys have 
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import isqrt
-from pathlib import Path
 from random import Random
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from random_base import STRING, STRSIZE, Expected, Expr, Variable, World
+from random_objects import Object, Objects
+from random_strings import Strings
+
 from crules import COMPARE, EDGES, INT, INTS, LONG, UINT, ULONG, DivideByZero, Int, arithmetic, divide, promote, usual
 
-STRING = "string"
-STRSIZE = 256
+Put = Callable[[World, Any], None]
 
 
-@dataclass
-class World:
-    """The state while a program runs."""
-
-    probe: str = ""
-    variables: dict[str, Any] = field(default_factory=dict)
-    aggregations: dict[str, dict[tuple[Any, ...], list[int]]] = field(default_factory=dict)
-    fault: int = 0
-    record: list[Any] = field(default_factory=list)
-
-
-@dataclass
-class Expr:
-    text: str
-    type: Int | str
-    eval: Callable[[World], Any]
-    const: bool = False
-
-
-@dataclass
-class Expected:
-    records: tuple[tuple[int, tuple[Any, ...]], ...]
-    faults: tuple[str, ...]
-    aggregations: dict[str, dict[tuple[Any, ...], Any]]
-
-
-LENGTHS = [0, 1, 2, 6, 7, 8, 9, 15, 16, 17, 31, 63, 64, 65, 127, 128, 254, 255]
-
-
-@dataclass
-class Variable:
-    text: str  # how it is used
-    declaration: str
-    type: Int | str
-    keys: tuple[Int | str, ...] | None = None
-
-
-class Generator:
+class Generator(Strings, Objects):
     def __init__(self, random: Random, size: int) -> None:
         self.r = random
         self.size = size
         self.variables: list[Variable] = []
         self.aggs: list[tuple[str, str, tuple[Int | str, ...], Int, tuple[int, ...]]] = []
         self.actions = 0  # under an if, of the clause at hand
+        self.speculative = False  # whether that speculates, and may not aggregate
         for n in range(random.randint(3, 9)):
             t = random.choice([*INTS, STRING, STRING])
             name = t if isinstance(t, str) else t.name
@@ -80,7 +44,7 @@ class Generator:
             keys = None
             keytext = ""
             if "array" in scope:
-                keys = tuple([random.choice([LONG, STRING]) for _ in range(random.randint(1, 3))])
+                keys = tuple([random.choice([LONG, STRING, *INTS]) for _ in range(random.randint(1, 3))])
                 keytext = "[" + ", ".join([k if isinstance(k, str) else k.name for k in keys]) + "]"
                 scope = scope.removesuffix("array")
             self.variables.append(Variable(f"{prefix}v{n}", f"{scope}{name} v{n}{keytext};", t, keys))
@@ -91,6 +55,8 @@ class Generator:
             if func == "llquantize":
                 params = random.choice([(10, 0, 3, 10), (2, 0, 9, 2), (10, 2, 5, 5)])
             self.aggs.append((f"a{n}", func, keys, random.choice([LONG, ULONG]), params))
+        self.declare_objects()
+        self.declare_inlines()
 
     # -- integers
 
@@ -111,7 +77,7 @@ class Generator:
         if depth <= 0:
             return self.int_leaf(depth)
         kind = self.r.choice(
-            "binary binary binary binary compare logic unary cast cond leaf text".split()
+            "leaf binary binary binary binary compare logic unary cast cond text inline".split()
             + ([] if pure else "assign assign incdec comma".split())
         )
         return getattr(self, "int_" + kind)(depth - 1, pure)
@@ -120,6 +86,9 @@ class Generator:
         places = [v for v in self.variables if isinstance(v.type, Int) and (depth >= 0 or not v.keys)]
         if places and self.r.random() < 0.6:
             return self.place(self.r.choice(places), -1)[0]
+        objects = [o for o in self.objects if depth >= 0 or not o.variable.keys]
+        if objects and depth > -2 and self.r.random() < 0.4:
+            return self.member(self.r.choice(objects), -2)[0]
         if self.r.random() < 0.15:
             text, t, value = self.r.choice(
                 [
@@ -137,9 +106,13 @@ class Generator:
     def int_binary(self, depth: int, pure: bool) -> Expr:
         op = self.r.choice("+ - * / % & | ^ << >>".split())
         a, b = self.integer(depth, pure), self.integer(depth, pure)
-        if op in "/%" and self.r.random() < 0.7:
-            b = self.or_one(b)
-        return self.binary(op, a, b)
+        return self.binary(op, a, self.divisor(a, b) if op in "/%" else b)
+
+    def divisor(self, a: Expr, b: Expr) -> Expr:
+        """Mostly not 0, and never if that is known: a script with such a division is refused."""
+        if b.const and usual(a.type, b.type).wrap(b.eval(World())) == 0:
+            return self.or_one(b)
+        return self.or_one(b) if self.r.random() < 0.7 else b
 
     def or_one(self, b: Expr) -> Expr:
         return self.binary("|", b, Expr("1", INT, lambda w: 1, const=True))
@@ -189,9 +162,6 @@ class Generator:
         t = self.r.choice(INTS)
         return self.cast(t, self.integer(depth, pure))
 
-    def cast(self, t: Int, a: Expr) -> Expr:
-        return Expr(f"(({t.name}){a.text})", t, lambda w: t.wrap(a.eval(w)), const=a.const)
-
     def int_cond(self, depth: int, pure: bool) -> Expr:
         c, a, b = self.integer(depth, pure), self.integer(depth, pure), self.integer(depth, pure)
         t = usual(a.type, b.type)
@@ -201,33 +171,26 @@ class Generator:
         a, b = self.integer(depth), self.integer(depth)
         return Expr(f"({a.text}, {b.text})", b.type, lambda w: (a.eval(w), b.eval(w))[1])
 
-    def int_text(self, depth: int, pure: bool) -> Expr:
-        a = self.string(depth, pure)
-        if self.r.random() < 0.3:
-            return Expr(f"strlen({a.text})", ULONG, lambda w: len(a.eval(w)))
-        b = self.string(depth, pure)
-        if self.r.random() < 0.15:
-            last = self.r.choice(["", "r"])
-            find = (lambda s, t: s.rfind(t)) if last else (lambda s, t: s.find(t))
-            return Expr(f"{last}index({a.text}, {b.text})", INT, lambda w: find(a.eval(w), b.eval(w)))
-        if self.r.random() < 0.3:
-            b = a if pure or depth <= 0 else b
-        op = self.r.choice(list(COMPARE))
-        return Expr(f"({a.text} {op} {b.text})", INT, lambda w: int(COMPARE[op](a.eval(w), b.eval(w))))
+    def int_place(self) -> tuple[Expr, Put] | None:
+        """Something a number is assigned to."""
+        places: list[Variable | Object] = [v for v in self.variables if isinstance(v.type, Int)]
+        places += self.objects
+        if not places:
+            return None
+        chosen = self.r.choice(places)
+        return self.member(chosen, 1) if isinstance(chosen, Object) else self.place(chosen, 1)
 
     def int_assign(self, depth: int, pure: bool) -> Expr:
-        places = [v for v in self.variables if isinstance(v.type, Int)]
-        if not places:
+        found = self.int_place()
+        if found is None:
             return self.int_leaf()
+        place, put = found
         op = self.r.choice(["", "", "", *"+ - * / % & | ^ << >>".split()])
-        return self.assign(self.r.choice(places), op, self.integer(depth))
-
-    def assign(self, v: Variable, op: str, value: Expr) -> Expr:
-        place, put = self.place(v, 1)
-        t = v.type
+        value = self.integer(depth)
+        t = place.type
         assert isinstance(t, Int)
-        if op and op in "/%" and self.r.random() < 0.7:
-            value = self.or_one(value)
+        if op and op in "/%":
+            value = self.divisor(place, value)
 
         def run(w: World) -> int:
             n = value.eval(w)
@@ -240,10 +203,10 @@ class Generator:
         return Expr(f"({place.text} {op}= {value.text})", t, run)
 
     def int_incdec(self, depth: int, pure: bool) -> Expr:
-        places = [v for v in self.variables if isinstance(v.type, Int)]
-        if not places:
+        found = self.int_place()
+        if found is None:
             return self.int_leaf()
-        place, put = self.place(self.r.choice(places), 1)
+        place, put = found
         op, post = self.r.choice(["++", "--"]), self.r.random() < 0.5
         t = place.type
 
@@ -266,60 +229,15 @@ class Generator:
             return Expr(v.text, v.type, read), write
         keys = [self.string(depth, True) if k == STRING else self.integer(depth, True) for k in v.keys]
 
+        types = v.keys
+
         def key(w: World) -> tuple[Any, ...]:
             values = [k.eval(w) for k in keys]
-            return (v.text, *[LONG.wrap(n) if isinstance(n, int) else n for n in values])
+            return (v.text, *[t.wrap(n) if isinstance(t, Int) else n for t, n in zip(types, values)])
 
         read = lambda w: w.variables.get(key(w), nothing)
         write = lambda w, value: w.variables.__setitem__(key(w), value)
         return Expr(f"{v.text}[{', '.join([k.text for k in keys])}]", v.type, read), write
-
-    # -- strings
-
-    def string(self, depth: int, pure: bool = False) -> Expr:
-        kind = self.r.random()
-        places = [v for v in self.variables if v.type == STRING and (depth >= 0 or not v.keys)]
-        if depth > 0 and kind < 0.25:
-            c, a, b = self.integer(depth - 1, pure), self.string(depth - 1, pure), self.string(depth - 1, pure)
-            return Expr(f"({c.text} ? {a.text} : {b.text})", STRING, lambda w: a.eval(w) if c.eval(w) else b.eval(w))
-        if depth > 0 and kind < 0.33:
-            return self.string_call(depth - 1, pure)
-        if places and kind < 0.6:
-            return self.place(self.r.choice(places), -1)[0]
-        if kind < 0.66:
-            with open("/proc/thread-self/comm", "rb") as f:
-                comm = f.read().rstrip(b"\n")
-            return Expr("execname", STRING, lambda w: comm)
-        if kind < 0.7:
-            return Expr("probename", STRING, lambda w: w.probe.encode())
-        n = self.r.choice(LENGTHS)
-        text = "".join(self.r.choices("ab", k=n)) if self.r.random() < 0.5 else "a" * n
-        return Expr(f'"{text}"', STRING, lambda w: text.encode())
-
-    def string_call(self, depth: int, pure: bool) -> Expr:
-        a = self.string(depth, pure)
-        kind = self.r.choice(["strjoin", "substr", "substr", "toupper", "lltostr", "strchr"])
-        if kind == "strjoin":
-            b = self.string(depth, pure)
-            return Expr(f"strjoin({a.text}, {b.text})", STRING, lambda w: (a.eval(w) + b.eval(w))[: STRSIZE - 1])
-        if kind == "substr":
-            n = self.cast(INTS[1], self.integer(depth, pure))  # not negative
-            if self.r.random() < 0.4:
-                return Expr(f"substr({a.text}, {n.text})", STRING, lambda w: a.eval(w)[n.eval(w) :])
-            m = self.cast(INTS[1], self.integer(depth, pure))
-
-            def cut(w: World) -> bytes:
-                text, start, count = a.eval(w), n.eval(w), m.eval(w)
-                return text[start : start + count]
-
-            return Expr(f"substr({a.text}, {n.text}, {m.text})", STRING, cut)
-        if kind == "toupper":
-            return Expr(f"toupper({a.text})", STRING, lambda w: a.eval(w).upper())
-        if kind == "lltostr":
-            n = self.cast(LONG, self.integer(depth, pure))
-            return Expr(f"lltostr({n.text})", STRING, lambda w: str(n.eval(w)).encode())
-        c = self.r.choice("ab")
-        return Expr(f"strchr({a.text}, '{c}')", STRING, lambda w: b"".join(a.eval(w).partition(c.encode())[1:]))
 
     # -- statements: each is its text and what runs it
 
@@ -329,8 +247,10 @@ class Generator:
 
     def statement(self, depth: int) -> tuple[str, Callable[[World], None]]:
         kind = self.r.choice(
-            ["assign", "assign", "trace", "trace", "text", "agg", "if" if depth else "trace", "printf"]
+            ["assign", "assign", "trace", "trace", "text", "agg", "if" if depth else "trace", "printf", "copy"]
         )
+        if kind == "copy" and (made := self.copy()) is not None:
+            return made
         if kind == "if":
             test = self.integer(2)
             first = self.actions
@@ -360,7 +280,7 @@ class Generator:
             values = [self.any(2) for _ in range(self.r.randint(1, 3))]
             format = " ".join(["%s" if v.type == STRING else "%d" for v in values])
             return self.recorded(f'printf("{format}", %s);', values)
-        if kind == "agg":
+        if kind == "agg" and not self.speculative:
             return self.aggregate()
         strings = [v for v in self.variables if v.type == STRING]
         if kind == "text" and strings:
@@ -441,6 +361,7 @@ class Clause:
 class Program:
     generator: Generator
     clauses: list[Clause]
+    known: bool = True  # whether run() knows all of what it does
 
     @property
     def text(self) -> str:
@@ -448,7 +369,7 @@ class Program:
 
     def on(self, probes: dict[str, str]) -> str:
         """The script with other probes in the place of these."""
-        lines = [v.declaration for v in self.generator.variables]
+        lines = [v.declaration for v in self.generator.variables] + self.generator.declarations
         for c in self.clauses:
             predicate = f" /{c.predicate.text}/" if c.predicate else ""
             lines.append(f"{probes.get(c.probe, c.probe)}{predicate} {{ {c.text} }}")
@@ -471,7 +392,7 @@ class Program:
             return True
 
         for probe in ("BEGIN", "END"):
-            for name in [k for k in w.variables if str(k).startswith("this->")]:
+            for name in [k for k in w.variables if (k if isinstance(k, str) else k[0]).startswith("this->")]:
                 del w.variables[name]
             for n, c in enumerate(self.clauses):
                 w.probe = probe
@@ -493,11 +414,32 @@ def random_program(random: Random, size: int = 4) -> Program:
     g = Generator(random, random.randint(1, size))
     clauses = []
     probes = [random.choice(["BEGIN", "BEGIN", "BEGIN", "END"]) for _ in range(random.randint(1, 5))]
-    if random.random() < 0.3:
+    if random.random() > 0.7:
         probes.append("ERROR")
+    speculating = random.random() > 0.9
+    if speculating:
+        clauses.append(Clause("BEGIN", None, "this->s = speculation();", lambda w: None))
     for probe in probes:
-        predicate = g.integer(2) if random.random() < 0.3 else None
-        g.actions = 0
+        predicate = g.integer(2) if random.random() > 0.7 else None
+        g.actions, objects = 0, len(g.objects)
+        begin = g.point() if random.random() > 0.7 else None
+        g.speculative = speculating and probe == "BEGIN" and random.random() > 0.4
         text, run = g.statements(2)
+        if begin is not None:
+            text, run = begin[0] + text, in_order(begin[1], run)
+        if g.speculative:
+            text, g.speculative = "speculate(this->s); " + text, False
+        del g.objects[objects:]
         clauses.append(Clause(probe, predicate, text, run))
-    return Program(g, clauses)
+    if speculating:
+        end = random.choice(["commit", "discard"])
+        clauses.append(Clause("BEGIN", None, f"{end}(this->s);", lambda w: None))
+    return Program(g, clauses, not speculating)
+
+
+def in_order(first: Callable[[World], None], then: Callable[[World], None]) -> Callable[[World], None]:
+    def run(w: World) -> None:
+        first(w)
+        then(w)
+
+    return run

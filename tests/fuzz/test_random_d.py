@@ -1,8 +1,9 @@
 """Random D programs: each is refused with a D_ tag, or loads and leaves on the kernel what it leaves in the IR
-interpreter and what Python's integers say (random_d).
+interpreter and what Python's integers say (random_d); or it only has to load (random_load).
 
-DSIGHT_FUZZ=5000 runs so many instead of a few; DSIGHT_FUZZ_SEED=N starts at seed N.  A failure names
-its seed: `random_program(Random(seed), size)` is the program again.
+Here are a few; run.py runs thousands, and makes shorter what fails.  DSIGHT_FUZZ=500 runs so many here,
+DSIGHT_FUZZ_SEED=N starts at seed N.  A failure names its seed: `random_program(Random(seed), size)` is the
+program again.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from random import Random
 import pytest
 
 from dsight.errors import CompileError
-from dsight.kernel import maps, programs
 from dsight.kernel import sys as ksys
-from dsight.lang.macros import Macros
 from dsight.machine import Machine
-from dsight.source import Source
 from dsight.testing.differential import compare
 
 sys.path.insert(0, str(Path(__file__).parent))
-from random_d import Program, random_program
+from agree import KINDS, agrees, load
+from draws import Draws, shrink
+from random_d import random_program
+from random_load import random_load
 
 pytestmark = [
     pytest.mark.kernel,
@@ -34,13 +35,6 @@ pytestmark = [
 COUNT = int(os.environ.get("DSIGHT_FUZZ", "150"))
 START = int(os.environ.get("DSIGHT_FUZZ_SEED", "0"))
 BLOCK = 25
-# Another probe for BEGIN and END, and the kind of program that makes
-KINDS = {
-    "syscall::getppid:entry": "tracepoint",
-    "syscall:::entry": "tp_btf",
-    "rawtp:::sched_switch": "raw_tp",
-    "profile-97": "perf_event",
-}
 
 
 @pytest.fixture(scope="module")
@@ -63,49 +57,12 @@ def test_random_programs(start: int, machine: Machine) -> None:
     assert ran > BLOCK // 2, "most programs are refused: nothing is tested"
 
 
-def agrees(program: Program, machine: Machine) -> bool:
-    """Whether it was accepted."""
-    try:
-        left = compare(program.text, on=machine)
-    except CompileError as error:
-        assert error.tag.startswith("D_")
-        return False
-    expected = program.run()
-    assert left.records == expected.records
-    assert left.faults == expected.faults
-    # An aggregation without keys that is still 0 is shown as none
-    shown = {
-        name: found
-        for name, found in expected.aggregations.items()
-        if list(found) != [()] or left.aggregations.get(name)
-    }
-    assert {name: found for name, found in left.aggregations.items() if found} == shown
-    return True
-
-
-def load(text: str, machine: Machine) -> dict[str, tuple[str, int]]:
-    """Load a script's programs and let them go; of each its kind and how many instructions the verifier
-    looked at.  Raises CompileError, KernelError."""
-    compiled, _ = machine.compile([Source("script", text)], Macros.of_process((), "script", None))
-    made, found = {}, {}
-    try:
-        for spec in compiled.maps:
-            made[spec.name] = maps.create(spec)
-        for program in compiled.programs:
-            for spec in program.specs:
-                loaded = programs.load(spec, made, machine.registry.btf)
-                found[f"{spec.name} {len(found)}"] = spec.kind, loaded.info().verified_insns
-                loaded.close()
-    finally:
-        for one in made.values():
-            one.close()
-    return found
-
-
 @pytest.mark.parametrize("probe", KINDS)
 def test_random_programs_load_as_every_kind(probe: str, machine: Machine) -> None:
     for seed in range(START, START + COUNT // 6):
         text = random_program(Random(seed), 4).on({"BEGIN": probe, "END": probe})
+        if seed % 2:
+            text = random_load(Random(seed), probe)
         try:
             kinds = {kind for kind, _ in load(text, machine).values()}
         except CompileError as error:
@@ -115,6 +72,19 @@ def test_random_programs_load_as_every_kind(probe: str, machine: Machine) -> Non
             error.add_note(f"seed {seed}:\n{text}")
             raise
         assert kinds == {KINDS[probe]}
+
+
+def test_draws_are_made_again_and_shorter() -> None:
+    draws = Draws(5)
+    text = random_program(draws, 4).text
+    assert random_program(Draws(0, draws.drawn), 4).text == text
+
+    def fails(values: list[int]) -> bool:
+        return "self->" in random_program(Draws(0, values), 4).text
+
+    assert fails(draws.drawn)
+    shorter = shrink(draws.drawn, fails, 20.0)
+    assert fails(shorter) and len(random_program(Draws(0, shorter), 4).text) < len(text) // 2
 
 
 # ---- large scripts: they load, and the verifier's work grows with them and no faster

@@ -392,10 +392,10 @@ def _compare_inet(low: Lowering, op: str, left: typed.TExpr, right: typed.TExpr,
     inet_to(low, left, pointer, offset)
     pointer2, offset2 = low.buffer("inet", INET_SIZE)
     inet_to(low, right, pointer2, offset2)
-    for at, size in ((0, 4), (4, 8), (12, 8)):
-        on = b.label("same") if at < 12 else equal
+    for at, size in ((0, 8), (8, 8), (16, 4)):
+        on = b.label("same") if size == 8 else equal
         b.br("eq", b.load(pointer, offset + at, size), b.load(pointer2, offset2 + at, size), on, unequal)
-        if at < 12:
+        if size == 8:
             b.start(on)
 
 

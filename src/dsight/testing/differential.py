@@ -88,7 +88,7 @@ def compare(
     compiled, in_force = here.compile([Source("script", script)], Macros.of_process(), options)
     trace = Trace(compiled, options=in_force, on=here)
     with trace:
-        records = tuple([(r.clause, r.values) for r in (*trace.read(), *trace.stop())])
+        records = tuple([(r.clause, r.values) for r in trace.stop()])
         aggregations = {layout.name: trace.aggregation(layout.name) for layout in compiled.aggs}
         kernel = Outcome(records, tuple(trace.faults), aggregations, trace.lost)
     interpreted = interpret(compiled, this_process(memory))
