@@ -14,6 +14,13 @@ typedef struct csinfo {
 	zoneid_t cs_zoneid;		/* network namespace (its inode) */
 } csinfo_t;
 
+/* of no probe here: for scripts with providers and translators of their own */
+typedef struct conninfo {
+	string ci_local;	/* local address */
+	string ci_remote;	/* remote address */
+	string ci_protocol;	/* "ipv4", "ipv6", ... */
+} conninfo_t;
+
 typedef struct ipinfo {
 	uint8_t ip_ver;
 	uint32_t ip_plength;
