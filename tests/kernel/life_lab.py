@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from connection_lab import LIBC, attempt, child, ip, router
+from dsight.testing.labs.connection_lab import LIBC, attempt, child, ip, router
 
 ECHO, RESETS, DRAINS, SILENT = 8000, 8001, 8002, 8003
 NOTHING = 8009

@@ -15,9 +15,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from dsight.testing.labs import connection_lab
+
 pytestmark = pytest.mark.kernel
 
-LAB = pathlib.Path(__file__).with_name("connection_lab.py")
+LAB = pathlib.Path(connection_lab.__file__)
 DSIGHT = [sys.executable, "-m", "dsight.ui.cli"]
 
 
@@ -122,6 +124,7 @@ OUTCOMES = [
     ("mptcp", "refused", "ECONNREFUSED", "nothing-listens-here", "127.0.0.1:7001", True),
     ("uring", "refused", "ECONNREFUSED", "nothing-listens-here", "127.0.0.1:7001", True),
     ("efault", "invalid", "EFAULT", None, "None:None", None),
+    ("filter", "aborted", None, "denied-locally", "127.0.0.1:7077", True),
     ("ebadf", "invalid", "EBADF", None, "127.0.0.1:80", True),
 ]
 

@@ -44,6 +44,7 @@ examples:
 
 # Besides `watch`: the module of dsight.ui whose main(arguments) it is, and what --help says of it.
 COMMANDS = {
+    "selftest": ("selftest_cli", "make each kind of failure, and say whether it is seen and told rightly"),
     "truss": ("truss_cli", "system calls of a command or process, decoded, without stopping it"),
 }
 

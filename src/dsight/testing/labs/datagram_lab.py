@@ -1,4 +1,5 @@
-"""UDP and UNIX sockets of every kind, in the namespaces of connection_lab: run by test_watch_udp and test_watch_unix.
+"""UDP and UNIX sockets of every kind, in the namespaces of connection_lab: run by test_watch_udp,
+test_watch_unix and `dsight selftest`.
 
 Cases named u-* are UDP, x-* UNIX sockets, o-* others; each runs in a child named w-CASE.
 """
@@ -13,8 +14,8 @@ import tempfile
 import threading
 import time
 
-import connection_lab as lab
-from connection_lab import LIBC, NOTHING, case
+from dsight.testing.labs import connection_lab as lab
+from dsight.testing.labs.connection_lab import LIBC, NOTHING, case
 
 lab.CASES.clear()
 SILENT, PEER, UNREACHABLE, NO_ROUTE, PROHIBITED = "10.9.0.77", "10.9.0.2", "10.77.0.1", "198.51.100.1", "10.67.0.1"

@@ -1,4 +1,4 @@
-"""Every kind of connection, made for real in network namespaces of its own: run by test_watch.
+"""Every kind of connection, made for real in network namespaces of its own: run by test_watch and by `dsight selftest`.
 
     this process      10.9.0.1, lo; routes of each kind
     the router        10.9.0.2, joined by a veth pair; sends ICMP for 10.77.0.0/16
@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import select
 import socket
 import struct
 import subprocess
@@ -104,6 +105,29 @@ def ports() -> None:
 def full() -> None:
     s = attempt("127.0.0.1", FULL, blocking=False)
     time.sleep(1.3)
+    s.close()
+
+
+@case("reset")
+def reset() -> None:
+    """Refused after all: the server resets what it has accepted, before it has said anything."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, attempt(*listener.getsockname()) as s:
+        other = listener.accept()[0]
+        s.sendall(b"hello")
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        other.close()
+        select.select([s], [], [], 5)
+
+
+@case("filter")
+def packet_filter() -> None:
+    """nftables drops the SYN; in a namespace of its own."""
+    LIBC.unshare(0x40000000)
+    ip("link set lo up")
+    rules = b"table inet lab { chain out { type filter hook output priority 0; tcp dport 7077 drop; }; }"
+    subprocess.run(["nft", "-f", "-"], input=rules, check=True)
+    s = attempt("127.0.0.1", 7077, blocking=False)
+    time.sleep(0.1)
     s.close()
 
 
