@@ -1,4 +1,4 @@
-"""The watcher on another kernel: its program loads there, and tells an outcome, an accept and an end."""
+"""The watcher on another kernel: its program loads there, and tells an outcome, an accept, an end and a lookup."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ with socket.create_server(("127.0.0.1", 0)) as listener:
     made.close()
     other.close()
 socket.socket().connect_ex(("127.0.0.1", 1))
+socket.getaddrinfo("localhost", 1)
 """
 
 
@@ -35,3 +36,7 @@ def test_it_watches(vm):
     }
     assert closed == {"connect": ("us", 3, 0), "accept": ("peer", 0, 3)}
     assert [r["event"] for r in reports].count("accepted") == 1
+    (found,) = [r for r in reports if r["event"] == "lookup"]
+    assert (found["name"], found["source"], found["error"]) == ("localhost", "hosts", None)
+    assert "127.0.0.1" in found["answers"]
+    assert "that takes Linux 6.3" in answer.stderr, "of DNS on the wire"

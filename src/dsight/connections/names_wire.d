@@ -10,25 +10,37 @@
  * self->w_asks    the thread has asked with any
  * self->w_server  the thread is a name server: what it asks, it asks for others
  *
+ * this->w_port    the port a socket is connected to, 0 for none: all that is read of most sockets
+ * this->w_udp     it is an unconnected UDP socket
+ *
  * 0x3500 is port 53 as it lies in memory, 17 UDP.
  */
+rawtp:::sock_send_length, rawtp:::sock_recv_length
+{
+        this->w_port = args[0]->__sk_common.skc_dport;
+}
+
+rawtp:::sock_send_length, rawtp:::sock_recv_length
+/this->w_port == 0/
+{
+        this->w_udp = args[0]->sk_protocol == 17;
+}
+
 /* Somebody asks us. */
 rawtp:::sock_recv_length
-/args[0]->__sk_common.skc_dport == 0 && args[0]->sk_protocol == 17 && args[0]->__sk_common.skc_num == 53
-    && args[1] > 0/
+/this->w_udp && args[0]->__sk_common.skc_num == 53 && args[1] > 0/
 {
         self->w_server = 1;
 }
 
 rawtp:::sock_send_length
-/(args[0]->__sk_common.skc_dport == 0x3500 || args[0]->__sk_common.skc_dport == 0 && args[0]->sk_protocol == 17)
-    && args[1] > 0 && self->w_server == 0/
+/(this->w_port == 0x3500 || this->w_udp) && args[1] > 0 && self->w_server == 0/
 {
         this->w_call = (int)uregs[REG_CALL];
         this->w_head = this->w_call == SYS_sendmsg || this->w_call == SYS_sendmmsg ? uregs[REG_1] : 0;
-        this->w_peer = args[0]->__sk_common.skc_dport != 0 ? 0
+        this->w_peer = this->w_port != 0 ? 0
             : this->w_call == SYS_sendto ? uregs[REG_4] : this->w_head != 0 ? *(uint64_t *)copyin(this->w_head, 8) : 0;
-        this->w_dns = args[0]->__sk_common.skc_dport != 0 ? 1
+        this->w_dns = this->w_port != 0 ? 1
             : this->w_peer != 0 ? *(uint16_t *)copyin(this->w_peer + 2, 2) == 0x3500 : 0;
 }
 
@@ -78,8 +90,7 @@ rawtp:::sock_send_length
 }
 
 rawtp:::sock_recv_length
-/args[1] > 0 && (args[0]->__sk_common.skc_dport == 0x3500
-    || args[0]->__sk_common.skc_dport == 0 && args[0]->sk_protocol == 17 && self->w_sock == (uint64_t)args[0])/
+/args[1] > 0 && (this->w_port == 0x3500 || this->w_udp && self->w_sock == (uint64_t)args[0])/
 {
         this->w_call = (int)uregs[REG_CALL];
         this->w_head = this->w_call == SYS_recvmsg || this->w_call == SYS_recvmmsg ? uregs[REG_1] : 0;
@@ -101,7 +112,7 @@ rawtp:::sock_recv_length
 
 /* 63 WireError: neither "try again" (11) nor "interrupted" (4, 512) */
 rawtp:::sock_send_length, rawtp:::sock_recv_length
-/args[0]->__sk_common.skc_dport == 0x3500 && args[1] < 0 && args[1] != -11 && args[1] != -4 && args[1] != -512/
+/this->w_port == 0x3500 && args[1] < 0 && args[1] != -11 && args[1] != -4 && args[1] != -512/
 {
         trace(63); trace(timestamp); trace(tid); trace((uint64_t)args[0]); trace(args[1]);
 }
