@@ -132,7 +132,8 @@ def compile_script(script: typed.Script, registry: Registry, options: Options) -
     errors = tuple(c for c in script.clauses if any(p.name == "ERROR" and p.provider == "dtrace" for p in c.probes))
     programs = []
     for plan, unit in plan_units(script, registry):
-        made = [_part(f, unit, registry) for f in lower(unit, storage, errors)]
+        functions = [_calls(plan.helper, unit)] if plan.helper else lower(unit, storage, errors)
+        made = [_part(f, unit, registry) for f in functions]
         if size := max([used(f) for f, _ in made]):
             storage.maps[words_map(unit)] = MapSpec(words_map(unit), "percpu_array", 4, size, 1)
         programs.append(Program(plan, unit, *made[0], tuple(made[1:])))
@@ -145,6 +146,16 @@ def compile_script(script: typed.Script, registry: Registry, options: Options) -
         {p.id: p for clause in script.clauses for p in clause.probes},
         storage.uses_probe_names,
     )
+
+
+def _calls(helper: str, unit: Unit) -> Function:
+    """A program that calls a helper with its first argument, and nothing else."""
+    from dsight.ir.build import Builder
+
+    b = Builder(unit.name)
+    b.call(helper, b.load(b.emit("ctx"), unit.entry.offsets[0], 8))
+    b.ret(0)
+    return b.finish()
 
 
 def words_map(unit: Unit) -> str:

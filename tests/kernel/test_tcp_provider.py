@@ -17,6 +17,10 @@ from typing import Any
 import pytest
 from dtrace_run import dtrace
 
+from dsight.lang.macros import Macros
+from dsight.machine import Machine
+from dsight.source import Source
+
 pytestmark = pytest.mark.kernel
 
 LAB = Path(__file__).with_name("tcp_lab.py")
@@ -181,3 +185,46 @@ def test_a_connect_script_costs_other_traffic_nothing(members: str, tracepoints:
     done = dtrace("--dump", "spec", "-en", f"tcp:::connect-request {{ {formats}; }}")
     assert done.status == 0
     assert set(re.findall(r"fired by the kernel's tracepoint (\w+)", done.out + done.err)) == tracepoints
+
+
+def test_cookies_are_the_kernels() -> None:
+    """cs_cid at every event, though nobody asked for a cookie before."""
+    code = """
+import socket
+with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+    ends = client, server.accept()[0]
+    print("COOKIES", *[int.from_bytes(s.getsockopt(socket.SOL_SOCKET, 57, 8), "little") for s in ends])  # SO_COOKIE
+"""
+    script = """
+    tcp:::connect-request, tcp:::connect-established, tcp:::accept-established
+    /args[1]->cs_pid == $target/
+    { printf("P %s %d\\n", probename, args[1]->cs_cid); }
+    """
+    done = dtrace("-qn", script, "-c", f"{sys.executable} -c '{code}'")
+    words = [line.split() for line in done.out.splitlines()]
+    client, server = next(w[1:] for w in words if w[:1] == ["COOKIES"])
+    assert [w[1:] for w in words if w[:1] == ["P"]] == [
+        ["connect-request", client],
+        ["connect-established", client],
+        ["accept-established", server],
+    ]
+
+
+def test_one_clause_for_many_probes() -> None:
+    """args[] of a glob are what the script sees, whatever they are made of."""
+    done = dtrace("-en", "tcp:::connect-*, tcp:::accept-*, tcp:::send { trace(args[4]->tcp_dport); }")
+    assert (done.status, done.err) == (0, "")
+    assert dtrace("-en", "tcp::: { trace(args[3]->tcps_lport); }").status == 0
+
+
+def test_scripts_do_not_change_each_others_means() -> None:
+    machine = Machine()
+    try:
+        targets = []
+        for member in ("args[4]->tcp_sport", "args[4]->tcp_dport", "args[4]->tcp_seq"):
+            text = f"tcp:::connect-request {{ trace({member}); }}"
+            compiled, _ = machine.compile([Source("x", text)], Macros.of_process((), "x", 1))
+            targets.append([program.plan.target for program in compiled.programs])
+    finally:
+        machine.close()
+    assert targets == [["net_dev_queue"], ["inet_sock_set_state"], ["net_dev_queue"]]

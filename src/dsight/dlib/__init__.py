@@ -188,7 +188,6 @@ INDEX: dict[str, str] = {
     "struct tcp_packet_sent": "tcp.d",
     "struct tcp_packet_received": "tcp.d",
     "struct tcp_reset_sent": "tcp.d",
-    "struct tcp_no_socket": "tcp.d",
     "struct tcp_header": "tcp.d",
     "struct tcp_state": "tcp.d",
     "tcp_state_of": "tcp.d",

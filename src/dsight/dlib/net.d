@@ -9,7 +9,7 @@ typedef struct pktinfo {
 
 typedef struct csinfo {
 	uintptr_t cs_addr;		/* struct sock */
-	uint64_t cs_cid;		/* socket cookie, 0 until somebody asked for it */
+	uint64_t cs_cid;		/* socket cookie, 0 where nobody asked for it yet */
 	pid_t cs_pid;			/* who made it; -1 where it is not known */
 	zoneid_t cs_zoneid;		/* network namespace (its inode) */
 } csinfo_t;

@@ -61,7 +61,7 @@ typedef struct tcplsinfo {
  *                          arg1 is the state before and arg2 the state after, elsewhere arg2 is 0
  *   tcp_packet_sent, tcp_packet_received                 struct sk_buff *, at a device; arg1 is its IP header, arg2 0,
  *                          arg3 its TCP header, arg4 the socket that sends it
- *   tcp_reset_sent, tcp_no_socket                        the sk_buff that a RST answers
+ *   tcp_reset_sent                                       the sk_buff that a RST answers
  */
 struct tcp_socket { struct sock sk; };
 struct tcp_segment_sent { struct sock sk; };
@@ -69,7 +69,6 @@ struct tcp_segment_received { struct sock sk; };
 struct tcp_packet_sent { struct sk_buff skb; };
 struct tcp_packet_received { struct sk_buff skb; };
 struct tcp_reset_sent { struct sk_buff skb; };
-struct tcp_no_socket { struct sk_buff skb; };
 struct tcp_header { struct tcphdr th; };
 struct tcp_state { int state; };
 
@@ -259,9 +258,4 @@ translator tcpsinfo_t < struct tcp_socket *S > {
 
 translator tcplsinfo_t < struct tcp_state *S > {
 	tcps_state = tcp_state_of[arg1];
-};
-
-/* accept-refused: there is no socket. */
-translator tcpsinfo_t < struct tcp_no_socket *S > {
-	tcps_addr = 0;
 };

@@ -124,6 +124,7 @@ HELPERS: dict[str, int] = {
     "perf_event_output": 25,
     "get_stackid": 27,
     "get_current_task": 35,
+    "get_socket_cookie": 46,
     "probe_write_user": 36,
     "get_stack": 67,
     "get_current_cgroup_id": 80,

@@ -40,6 +40,7 @@ HELPER_ARGS = {
     "perf_event_output": 5,
     "get_stackid": 3,
     "get_current_task": 0,
+    "get_socket_cookie": 1,
     "probe_write_user": 3,
     "get_stack": 4,
     "get_current_cgroup_id": 0,

@@ -19,7 +19,7 @@ from dsight.source import Diagnostic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dsight.lang.catalog import Catalog, Probe
+    from dsight.lang.catalog import ArgType, Catalog, Probe
     from dsight.source import Span
 
 __all__ = ["Library", "check", "is_type_name"]
@@ -84,12 +84,15 @@ def check(
 
 
 def _clauses(cx: Scope, item: ast.Clause, index: int, unmatched_ok: bool) -> list[TypedClause]:
-    """One clause; one for each description where args[] differs between them."""
+    """One clause; where args[] differs, one for each description, and for each set of types that a script
+    sees as the same."""
     found = _probes(cx.catalog, item.probes, unmatched_ok)
+    if len(item.probes) < 2:
+        return _clauses_of(cx, item, index, found)
     try:
         return [_clause(cx, item, index, found)]
     except CompileError as error:
-        if error.tag != "D_ARGS_MULTI" or len(item.probes) < 2:
+        if error.tag != "D_ARGS_MULTI":
             raise
     left = {p.id for p in found}
     made: list[TypedClause] = []
@@ -97,8 +100,31 @@ def _clauses(cx: Scope, item: ast.Clause, index: int, unmatched_ok: bool) -> lis
         own = tuple([p for p in cx.catalog.probes(desc) if p.id in left])
         left.difference_update([p.id for p in own])
         if own:
-            made.append(_clause(cx, item.replace(probes=(desc,)), index + len(made), own))
+            made += _clauses_of(cx, item.replace(probes=(desc,)), index + len(made), own)
     return made
+
+
+def _clauses_of(cx: Scope, item: ast.Clause, index: int, found: tuple[Probe, ...]) -> list[TypedClause]:
+    """The clause for the probes of one description."""
+    try:
+        return [_clause(cx, item, index, found)]
+    except CompileError as error:
+        if error.tag != "D_ARGS_MULTI":
+            raise
+        sets = _by_arguments(cx.catalog, found, error)
+    return [_clause(cx, item, index + n, own) for n, own in enumerate(sets)]
+
+
+def _by_arguments(catalog: Catalog, found: tuple[Probe, ...], error: CompileError) -> list[tuple[Probe, ...]]:
+    """The probes, by the types of args[].  Raises the error where a probe has none that is translated: its types are
+    what the script sees."""
+    sets: dict[tuple[ArgType, ...], list[Probe]] = {}
+    for probe in found:
+        types = catalog.args(probe) or ()
+        if not any(t.translated for t in types):
+            raise error
+        sets.setdefault(types, []).append(probe)
+    return [tuple(own) for own in sets.values()]
 
 
 def _clause(cx: Scope, item: ast.Clause, index: int, found: tuple[Probe, ...]) -> TypedClause:

@@ -42,6 +42,7 @@ class AttachPlan(Value):
     `probes[i]` is at index `numbers[i]`.  `guard`: a D condition that must hold for the probe to
     have fired, over args[] of the raw types `natives`.  `derived`: D expressions over the same, each worked
     out where it is first used, and once: they are the raw arguments behind those of the entry.
+    `helper`: the program runs no clauses, it only calls this helper with its first raw argument.
     """
 
     means: str
@@ -52,6 +53,7 @@ class AttachPlan(Value):
     guard: str = ""
     natives: tuple[str, ...] = ()
     derived: tuple[str, ...] = ()
+    helper: str = ""
     period: int = 0
     places: tuple[Place, ...] = ()
 

@@ -104,8 +104,13 @@ def _packet(tracepoint: str, guard: str, ip: str, *args: ArgType, sender: str = 
 def _refusal_args() -> tuple[ArgType, ...]:
     """args[] of a RST that no socket sends, made of the sk_buff it answers; the tracepoint's socket is NULL."""
     reset = "struct tcp_reset_sent *"
-    given = ("pktinfo_t *", "csinfo_t *", "ipinfo_t *", "", "tcpinfo_t *")
-    return tuple([ArgType(reset, 1, t) if t else ArgType("struct tcp_no_socket *", 0, "tcpsinfo_t *") for t in given])
+    return (
+        ArgType(reset, 1, "pktinfo_t *"),
+        ArgType(reset, 1, "csinfo_t *"),
+        ArgType(reset, 1, "ipinfo_t *"),
+        ArgType("struct tcp_socket *", 0, "tcpsinfo_t *"),
+        ArgType(reset, 1, "tcpinfo_t *"),
+    )
 
 
 def _change(guard: str, args: tuple[ArgType, ...], *derived: str) -> _Means:
@@ -190,12 +195,18 @@ _TRANSLATED = ("pktinfo", *_KNOWN_EARLY)
 _ALL = [Probe(BASE + i, "tcp", MODULE, means.tracepoint, name) for i, (name, means) in enumerate(_MEANS.items())]
 
 
+def _late(clause: Clause) -> bool:
+    """Whether a clause of connect-request uses what only the SYN has."""
+    return any(s in _TRANSLATED and m not in _KNOWN_EARLY.get(s, ()) for s, m in clause.members)
+
+
 class Tcp:
     name = "tcp"
 
     def __init__(self, btf: KernelBtf) -> None:
         self._btf = btf
         self._request = _MEANS["connect-request"]
+        self._cookies = False  # whether sockets are still to be given some
 
     def probes(self, desc: ProbeDesc | None) -> list[Probe]:
         return matching(desc, _ALL)
@@ -204,23 +215,22 @@ class Tcp:
         return self._means(probe).args
 
     def refine(self, clauses: Iterable[Clause]) -> bool:
-        """Let connect-request wait for its SYN, if a clause of it uses what is known only then."""
-        for clause in clauses:
-            late = any(
-                struct in _TRANSLATED and member not in _KNOWN_EARLY.get(struct, ())
-                for struct, member in clause.members
-            )
-            if (
-                late
-                and self._request is not _QUEUED_REQUEST
-                and any(p.name == "connect-request" for p in clause.probes)
-            ):
-                self._request = _QUEUED_REQUEST
-                return True
-        return False
+        """Choose what the script needs: connect-request waits for its SYN, if a clause of it uses what is known
+        only then; sockets are given cookies, if one uses them."""
+        ours = [c for c in clauses if any(p.provider == "tcp" for p in c.probes)]
+        requests = [c for c in ours if any(p.name == "connect-request" for p in c.probes)]
+        before = self._request
+        self._request = _QUEUED_REQUEST if any(map(_late, requests)) else _MEANS["connect-request"]
+        self._cookies = any(("csinfo", "cs_cid") in c.members for c in ours)
+        return self._request is not before
 
     def plan(self, probes: tuple[Probe, ...]) -> list[AttachPlan]:
         plans = []
+        if self._cookies and self._btf.type("func", "bpf_get_socket_ptr_cookie") is not None:  # Linux 5.12
+            # Before the others: a socket has no cookie until somebody asks for it, which only such a program can.
+            entry = Entry("ctx", (0,), probe=probes[0].id)
+            plans.append(AttachPlan("tp_btf", "inet_sock_set_state", entry, probes[:1], helper="get_socket_cookie"))
+        self._cookies = False
         for p in probes:
             means = self._means(p)
             entry = Entry("ctx", tuple(8 * i for i in range(len(means.natives) - len(means.derived))), probe=p.id)
