@@ -34,7 +34,7 @@ LAYERS = [
     ["session"],
     ["machine"],
     ["api"],
-    ["connections"],
+    ["connections", "calls"],
     ["testing"],
     ["ui"],
 ]
@@ -46,7 +46,7 @@ HEAVY = set(
     " collections collections.abc shutil threading asyncio random datetime decimal ipaddress traceback shlex"
     " textwrap string urllib http importlib elftools rich textual psutil pyroute2".split()
 )
-FACES = {"ui", "connections", "testing"}  # may import them, but inside functions
+FACES = {"ui", "connections", "calls", "testing"}  # may import them, but inside functions
 
 # Only the door talks to the kernel.
 DOOR = {"ctypes", "mmap", "fcntl", "select", "resource", "signal", "_socket.socket"}

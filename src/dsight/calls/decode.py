@@ -1,0 +1,541 @@
+"""A system call as text: values in, text out.
+
+    arguments(call)   one text for each argument
+    result(call)      what stands behind the "="
+
+The looks are strace's, for that is what people read; a descriptor is followed by what it is open on.
+"""
+
+from __future__ import annotations
+
+from dsight.calls import names, structs
+from dsight.calls.specs import Spec
+from dsight.calls.structs import pointer, quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+AT_FDCWD = -100
+_AF_NETLINK = 16
+_SOL_SOCKET, _SO_ERROR = 1, 4
+_FUTEX_TIMED = (0, 6, 9, 11, 13)  # operations whose fourth argument is a time, not a count
+_F_DUPFD, _F_SETFD, _F_GETFL, _F_SETFL, _F_DUPFD_CLOEXEC = 0, 2, 3, 4, 1030
+_LOCKS = (5, 6, 7, 36, 37, 38)
+_TERMIOS, _FIONREAD, _FIONBIO, _TIOCGWINSZ = range(0x5401, 0x5405), 0x541B, 0x5421, 0x5413
+_PIDS = (0x540F, 0x5410, 0x5429)  # TIOCGPGRP, TIOCSPGRP, TIOCGSID
+
+
+class Memory:
+    """What was copied of a process's memory: strings and other bytes, by address."""
+
+    __slots__ = ("blocks", "texts")
+
+    def __init__(self) -> None:
+        self.texts: dict[int, bytes] = {}  # up to the NUL, or as much as was copied
+        self.blocks: dict[int, tuple[int, bytes]] = {}  # its size there, the bytes there are
+
+    def __bool__(self) -> bool:
+        return bool(self.texts or self.blocks)
+
+
+NOTHING = Memory()
+
+
+class Call:
+    """One system call of one thread.  Times in ns of CLOCK_MONOTONIC; `result` None: it has not returned."""
+
+    __slots__ = (
+        "args",
+        "back",
+        "end",
+        "files",
+        "made",
+        "name",
+        "pid",
+        "result",
+        "seen",
+        "shown",
+        "spec",
+        "tid",
+        "time",
+    )
+
+    def __init__(self, time: int, tid: int, pid: int, spec: Spec, args: tuple[int, ...]) -> None:
+        self.time = time
+        self.end = time
+        self.tid = tid
+        self.pid = pid
+        self.spec = spec
+        self.name = spec.name
+        self.args = args  # as registers hold them, unsigned
+        self.files: tuple[str, str] = ("", "")  # what the first two descriptors are open on
+        self.seen = NOTHING  # memory when it began
+        self.back = NOTHING  # memory when it ended
+        self.result: int | None = None
+        self.made = ""  # what the descriptor that it returned is open on
+        self.shown = False  # as unfinished
+
+    @property
+    def error(self) -> int:
+        """The error number that its result means; 0 for none."""
+        return -self.result if self.result is not None and -4096 < self.result < 0 else 0
+
+
+def arguments(call: Call, limit: int) -> list[str]:
+    """Text of each argument that means something; `limit`: bytes of data shown."""
+    out: list[str] = []
+    fds = 0
+    for i, arg in enumerate(call.spec.args[: len(call.args)]):
+        kind, value = arg.kind, call.args[i]
+        if kind in ("fd", "dirfd"):
+            out.append(descriptor(value, call.files[fds] if fds < 2 else "", kind == "dirfd"))
+            fds += 1
+        elif kind == "omode" and not _has_mode(call, i):
+            continue
+        else:
+            out.append(_argument(call, i, kind, value, limit))
+    if call.name == "fcntl" and signed(call.args[1]) in (1, 3, 9, 11, 1025, 1032, 1034):
+        del out[2:]  # commands without an argument
+    elif call.name == "futex" and len(out) > 4:
+        del out[_futex_arguments(call.args[1]) :]
+    elif call.name == "prctl":
+        del out[5 if call.args[4] else 4 if call.args[3] else 3 if call.args[2] else 2 :]
+    return out
+
+
+def named_arguments(call: Call, limit: int) -> list[tuple[str, str]]:
+    """(name, text) of each argument shown."""
+    labels = [a.name for a in call.spec.args]
+    return list(zip(labels, arguments(call, limit)))
+
+
+def _has_mode(call: Call, i: int) -> bool:
+    return bool(call.args[i - 1] & 0x40 or call.args[i - 1] & 0x400000)  # O_CREAT, O_TMPFILE
+
+
+def _futex_arguments(op: int) -> int:
+    op &= 0x7F
+    return 3 if op in (1, 7, 8) else 4 if op in (0, 6, 13) else 6
+
+
+def descriptor(value: int, file: str, directory: bool = False) -> str:
+    number = signed(value)
+    if directory and number == AT_FDCWD:
+        return "AT_FDCWD"
+    return f"{number}<{file}>" if file else str(number)
+
+
+def signed(value: int) -> int:
+    """The low 32 bits as an int."""
+    value &= 0xFFFFFFFF
+    return value - (1 << 32) if value >> 31 else value
+
+
+def _signed64(value: int) -> int:
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _argument(call: Call, i: int, kind: str, value: int, limit: int) -> str:
+    first = kind[0]
+    simple = _SIMPLE.get(kind)
+    if simple is not None:
+        return simple(value)
+    if first == "|":
+        return names.flags(value & 0xFFFFFFFF, kind[1:])
+    if first == "=":
+        return names.enum(signed(value), kind[1:])
+    if kind == "s":
+        return _text(call, value)
+    special = _SPECIAL.get(kind)
+    if special is not None:
+        return special(call, i, value, limit)
+    if first in "<>":
+        return _struct(call, i, kind, value)
+    return pointer(value)
+
+
+# -- memory
+
+
+def _text(call: Call, address: int) -> str:
+    if not address:
+        return "NULL"
+    found = call.seen.texts.get(address)
+    if found is None:
+        found = call.back.texts.get(address)
+    return pointer(address) if found is None else _path(found)
+
+
+def _path(data: bytes) -> str:
+    from dsight.calls.script import TEXT_SIZE
+
+    return quoted(data, len(data) >= TEXT_SIZE - 1)
+
+
+def _block(call: Call, address: int, back: bool) -> tuple[int, bytes] | None:
+    """A copy of memory, from the end of the call (`back`) or its beginning."""
+    found = (call.back if back else call.seen).blocks.get(address)
+    if found is None and not back:
+        found = call.back.blocks.get(address)  # it was not there yet
+    return found
+
+
+def _struct(call: Call, i: int, kind: str, address: int) -> str:
+    """A struct or an array, read (<), written (>) or both (<>): then as it was at the end, if that is known."""
+    if not address:
+        return "NULL"
+    written = ">" in kind[:2]
+    if kind.startswith("<>") and call.result is not None and not call.error:
+        found = _block(call, address, True) or _block(call, address, False)
+    elif written and not kind.startswith("<"):
+        found = _block(call, address, True) if not call.error else None
+    else:
+        found = _block(call, address, False)
+    if found is None:
+        return pointer(address)
+    size, data = found
+    name, bracket, _ = kind.lstrip("<>").partition("[")
+    data = data[:size]
+    if name == "opt":
+        return _option(call, data)
+    if bracket:
+        return structs.array(name, data, size // structs.SIZES[name])
+    return structs.text_of(name, data, size)
+
+
+def _option(call: Call, data: bytes) -> str:
+    """A socket option's value.  getsockopt(2) says how many bytes of its buffer it wrote."""
+    if call.name == "getsockopt":
+        length = _block(call, call.args[4], True)
+        data = data[: int.from_bytes(length[1][:4], "little")] if length is not None else data
+    if len(data) != 4:
+        return quoted(data)
+    value = int.from_bytes(data, "little", signed=True)
+    if signed(call.args[1]) == _SOL_SOCKET and signed(call.args[2]) == _SO_ERROR and value:
+        return f"[{names.error(value)[0]}]"
+    return f"[{value}]"
+
+
+def _data(call: Call, address: int, length: int, limit: int, back: bool) -> str:
+    """`length` bytes of data, the first `limit` of them shown."""
+    if not address:
+        return "NULL"
+    found = _block(call, address, back)
+    if found is None:
+        return '""' if length == 0 and (not back or call.result == 0) else pointer(address)
+    data = found[1][: min(length, limit)]
+    return quoted(data, length > len(data))
+
+
+def _buffer_in(call: Call, i: int, value: int, limit: int) -> str:
+    return _data(call, value, call.args[i + 1], limit, False)
+
+
+def _buffer_out(call: Call, i: int, value: int, limit: int) -> str:
+    if call.result is None or call.error:
+        return pointer(value)
+    if call.name.startswith("readlink"):
+        limit = max(limit, call.result)
+    return _data(call, value, call.result, limit, True)
+
+
+def _cwd(call: Call, i: int, value: int, limit: int) -> str:
+    found = _block(call, value, True)
+    return pointer(value) if found is None or call.error else quoted(found[1][: found[0]].split(b"\0")[0])
+
+
+def _vectors(call: Call, address: int, count: int, limit: int, back: bool) -> str:
+    """[{iov_base="...", iov_len=5}, ...]; `back`: as far as the result says there is data."""
+    if not address:
+        return "NULL"
+    found = _block(call, address, back) or _block(call, address, False)
+    if found is None:
+        return pointer(address)
+    left = call.result if back and call.result is not None and not call.error else None
+    parts: list[str] = []
+    there = min(count, len(found[1]) // 16, structs.MOST)
+    for n in range(there):
+        base = int.from_bytes(found[1][16 * n : 16 * n + 8], "little")
+        size = int.from_bytes(found[1][16 * n + 8 : 16 * n + 16], "little")
+        known = size if left is None else min(size, left)
+        unknown = back and left is None
+        parts.append(
+            f"{{iov_base={pointer(base) if unknown else _data(call, base, known, limit, back)}, iov_len={size}}}"
+        )
+        left = None if left is None else left - known
+    return "[" + ", ".join(parts + ["..."] * (count > there)) + "]"
+
+
+def _vector_in(call: Call, i: int, value: int, limit: int) -> str:
+    return _vectors(call, value, call.args[i + 1], limit, False)
+
+
+def _vector_out(call: Call, i: int, value: int, limit: int) -> str:
+    return _vectors(call, value, call.args[i + 1], limit, True)
+
+
+def _message(call: Call, address: int, limit: int, back: bool) -> str:
+    """struct msghdr: name 0, length 8, iovecs 16, their number 24, control 32, length 40, flags 48."""
+    found = _block(call, address, back)
+    if found is None or len(found[1]) < 56:
+        return pointer(address)
+    words = [int.from_bytes(found[1][at : at + 8], "little") for at in range(0, 56, 8)]
+    name, length = words[0], words[1] & 0xFFFFFFFF
+    shown = "NULL"
+    if name:
+        block = _block(call, name, back)
+        shown = pointer(name) if block is None else structs.sockaddr(block[1][: block[0]])
+    text = f"{{msg_name={shown}, msg_namelen={length}, "
+    text += f"msg_iov={_vectors(call, words[2], words[3], limit, back)}, msg_iovlen={words[3]}"
+    if words[4] and words[5]:
+        block = _block(call, words[4], back)
+        text += f", msg_control={pointer(words[4]) if block is None else _control(block[1][: block[0]])}"
+    text += f", msg_controllen={words[5]}"
+    return f"{text}, msg_flags={names.flags(words[6] & 0xFFFFFFFF, 'msg')}}}"
+
+
+def _control(data: bytes) -> str:
+    """Control messages: struct cmsghdr, u64 length with itself, int level, int type; padded to 8."""
+    parts: list[str] = []
+    at = 0
+    while at + 16 <= len(data) and len(parts) < structs.MOST:
+        length = int.from_bytes(data[at : at + 8], "little")
+        if length < 16:
+            break
+        level, kind = (int.from_bytes(data[n : n + 4], "little", signed=True) for n in (at + 8, at + 12))
+        body = data[at + 16 : at + length]
+        words = [int.from_bytes(body[n : n + 4], "little", signed=True) for n in range(0, len(body) - 3, 4)]
+        label = names.enum(kind, "cmsg") if level == _SOL_SOCKET else str(kind)
+        if level == _SOL_SOCKET and kind == 1:
+            shown = str(words)
+        elif level == _SOL_SOCKET and kind == 2 and len(words) == 3:
+            shown = "{{pid={}, uid={}, gid={}}}".format(*words)
+        else:
+            shown = quoted(body[:32], len(body) > 32)
+        parts.append(
+            f"{{cmsg_len={length}, cmsg_level={names.enum(level, 'sol')}, cmsg_type={label}, cmsg_data={shown}}}"
+        )
+        at += length + 7 & ~7
+    return "[" + ", ".join(parts) + "]"
+
+
+def _message_in(call: Call, i: int, value: int, limit: int) -> str:
+    return _message(call, value, limit, False)
+
+
+def _message_out(call: Call, i: int, value: int, limit: int) -> str:
+    return pointer(value) if call.error or call.result is None else _message(call, value, limit, True)
+
+
+def _messages_in(call: Call, i: int, value: int, limit: int) -> str:
+    return _messages(call, value, call.args[i + 1], limit, False)
+
+
+def _messages_out(call: Call, i: int, value: int, limit: int) -> str:
+    if call.error or not call.result:
+        return pointer(value)
+    return _messages(call, value, call.result, limit, True)
+
+
+def _messages(call: Call, address: int, count: int, limit: int, back: bool) -> str:
+    """The first of an array of struct mmsghdr."""
+    return "[{msg_hdr=" + _message(call, address, limit, back) + "}" + (", ...]" if count > 1 else "]")
+
+
+def _argv(call: Call, i: int, value: int, limit: int) -> str:
+    """Pointers to strings, ended by NULL; `call.back` has those of execve(2) that succeeded, at address 0."""
+    block = call.back.blocks.get(0)
+    if block is not None:
+        size, data = block
+        words = data[:size].split(b"\0")[:-1] if size <= len(data) else data.split(b"\0")
+        shown = [quoted(word) for word in words]
+        return "[" + ", ".join(shown + ["..."] * (size > len(data))) + "]"
+    found = _block(call, value, False)
+    if found is None:
+        return pointer(value)
+    out: list[str] = []
+    for at in range(0, len(found[1]) - 7, 8):
+        address = int.from_bytes(found[1][at : at + 8], "little")
+        if not address:
+            return "[" + ", ".join(out) + "]"
+        text = call.seen.texts.get(address)
+        if text is None:
+            break
+        out.append(_path(text))
+    return "[" + ", ".join([*out, "..."]) + "]"
+
+
+# -- words whose meaning hangs on others
+
+
+def _protocol(call: Call, i: int, value: int, limit: int) -> str:
+    family = signed(call.args[0])
+    if family == _AF_NETLINK:
+        return names.enum(signed(value), "netlink")
+    return names.enum(signed(value), "ipproto") if family in (2, 10) else str(signed(value))
+
+
+def _option_name(call: Call, i: int, value: int, limit: int) -> str:
+    table = {0: "ip", 1: "so", 6: "tcp", 41: "ipv6"}.get(signed(call.args[i - 1]))
+    return names.enum(signed(value), table) if table else str(signed(value))
+
+
+def _futex_time(call: Call, i: int, value: int, limit: int) -> str:
+    if call.args[1] & 0x7F in _FUTEX_TIMED:
+        return _struct(call, i, "<timespec", value)
+    return str(value & 0xFFFFFFFF)
+
+
+def _fcntl_argument(call: Call, i: int, value: int, limit: int) -> str:
+    command = signed(call.args[1])
+    if command == _F_SETFD:
+        return names.flags(value, "fcntl_fd")
+    if command == _F_SETFL:
+        return names.open_flags(value)
+    if command in _LOCKS:
+        block = _block(call, value, False)
+        if block is not None and len(block[1]) >= 24:
+            kind, whence = (int.from_bytes(block[1][n : n + 2], "little") for n in (0, 2))
+            start, length = (int.from_bytes(block[1][n : n + 8], "little", signed=True) for n in (8, 16))
+            return (
+                f"{{l_type={names.enum(kind, 'flock_type')}, l_whence={names.enum(whence, 'seek')}, l_start={start}, "
+                f"l_len={length}}}"
+            )
+        return pointer(value)
+    return str(signed(value)) if command in (_F_DUPFD, _F_DUPFD_CLOEXEC, 8, 10, 1024, 1031) else f"{value:#x}"
+
+
+def _ioctl_request(value: int) -> str:
+    value &= 0xFFFFFFFF
+    found = names.enum(value, "ioctl")
+    if not found.startswith("0x"):
+        return found
+    way = ("_IOC_NONE", "_IOC_WRITE", "_IOC_READ", "_IOC_READ|_IOC_WRITE")[value >> 30]
+    return f"_IOC({way}, {value >> 8 & 0xFF:#x}, {value & 0xFF:#x}, {value >> 16 & 0x3FFF:#x})"
+
+
+def _ioctl_argument(call: Call, i: int, value: int, limit: int) -> str:
+    request = call.args[1] & 0xFFFFFFFF
+    block = _block(call, value, True) if not call.error and call.result is not None else None
+    if request == _FIONBIO:
+        block = _block(call, value, False)
+    if block is None:
+        return pointer(value)
+    if request in (_FIONREAD, _FIONBIO, *_PIDS):
+        return f"[{int.from_bytes(block[1][:4], 'little', signed=True)}]"
+    if request == _TIOCGWINSZ:
+        rows, columns = (int.from_bytes(block[1][n : n + 2], "little") for n in (0, 2))
+        return f"{{ws_row={rows}, ws_col={columns}, ...}}"
+    if request in _TERMIOS:
+        words = [int.from_bytes(block[1][n : n + 4], "little") for n in range(0, 16, 4)]
+        return "{{c_iflag={:#x}, c_oflag={:#x}, c_cflag={:#x}, c_lflag={:#x}, ...}}".format(*words)
+    return pointer(value)
+
+
+def _prctl_argument(call: Call, i: int, value: int, limit: int) -> str:
+    option = signed(call.args[0])
+    if option == 15:  # PR_SET_NAME: 16 bytes
+        block = _block(call, value, False)
+        return pointer(value) if block is None else quoted(block[1][:16].split(b"\0")[0])
+    if option == 1:
+        return names.signal(signed(value))
+    return f"{value:#x}"
+
+
+def _socket_type(value: int) -> str:
+    kind, rest = names.enum(value & 0xF, "pf_types"), value & 0xFFFFFFF0
+    return f"{kind}|{names.flags(rest, 'sock')}" if rest else kind
+
+
+def _map_flags(value: int) -> str:
+    value &= 0xFFFFFFFF
+    return "MAP_FILE|" + names.flags(value, "map") if not value & 3 else names.flags(value, "map")
+
+
+def _clone_flags(value: int) -> str:
+    number, rest = value & 0xFF, value & ~0xFF
+    if not rest:
+        return names.signal(number) if number else "0"
+    return names.flags(rest, "clone") + (f"|{names.signal(number)}" if number else "")
+
+
+def _futex_operation(value: int) -> str:
+    marks = ("_PRIVATE" if value & 0x80 else "") + ("|FUTEX_CLOCK_REALTIME" if value & 0x100 else "")
+    return names.enum(value & 0x7F, "futex") + marks
+
+
+def _hexadecimal(value: int) -> str:
+    return f"{value:#x}" if value else "0"
+
+
+def _signal(value: int) -> str:
+    return names.signal(signed(value)) if value else "0"
+
+
+_SIMPLE: dict[str, Callable[[int], str]] = {
+    "d": lambda v: str(signed(v)),
+    "u": lambda v: str(v & 0xFFFFFFFF),
+    "l": lambda v: str(_signed64(v)),
+    "U": str,
+    "x": _hexadecimal,
+    "o": lambda v: structs.octal(v & 0xFFFF),
+    "omode": lambda v: structs.octal(v & 0xFFFF),
+    "p": pointer,
+    "pid": lambda v: str(signed(v)),
+    "sig": _signal,
+    "oflags": lambda v: names.open_flags(v & 0xFFFFFFFF),
+    "oflags0": lambda v: names.flags(v & 0xFFFFFFFF, "open"),
+    "pipeflags": lambda v: names.flags(v & 0xFFFFFFFF, "open"),
+    "mmapflags": _map_flags,
+    "cloneflags": _clone_flags,
+    "socktype": _socket_type,
+    "futexop": _futex_operation,
+    "ioctlcmd": _ioctl_request,
+}
+
+_SPECIAL: dict[str, Callable[[Call, int, int, int], str]] = {
+    "buf<": _buffer_in, "buf>": _buffer_out, "cwd>": _cwd, "iov<": _vector_in, "iov>": _vector_out,
+    "msg<": _message_in, "msg>": _message_out, "mmsg<": _messages_in, "mmsg>": _messages_out, "argv": _argv,
+    "proto": _protocol, "optname": _option_name, "futexarg": _futex_time, "fcntlarg": _fcntl_argument,
+    "ioctlarg": _ioctl_argument, "prctlarg": _prctl_argument,
+}  # fmt: skip
+
+
+# -- results
+
+
+def result(call: Call) -> str:
+    """What the call gave: a number, a descriptor, an address, or an error and its text."""
+    value = call.result
+    if value is None:
+        return "?"
+    number = call.error
+    if number:
+        name, text = names.error(number)
+        return f"? {name} ({text})" if number in names.RESTARTS else f"-1 {name} ({text})"
+    kind = call.spec.result
+    if kind == "fd":
+        return f"{value}<{call.made}>" if call.made else str(value)
+    if kind == "x":
+        return f"{value & (1 << 64) - 1:#x}"
+    if kind == "o":
+        return structs.octal(value)
+    if kind[:1] == "=":
+        return names.enum(value, kind[1:])
+    if kind == "sig":
+        return f"{value} ({names.signal(value)})"
+    if kind == "poll":
+        return f"{value} (Timeout)" if value == 0 else str(value)
+    if kind == "fcntl":
+        return _fcntl_result(call, value)
+    return str(value)
+
+
+def _fcntl_result(call: Call, value: int) -> str:
+    command = signed(call.args[1])
+    if command == _F_GETFL:
+        return f"{value:#x} (flags {names.open_flags(value)})"
+    if command == 1:
+        return f"{value:#x} (flags {names.flags(value, 'fcntl_fd')})" if value else "0"
+    return f"{value}<{call.files[0]}>" if command in (_F_DUPFD, _F_DUPFD_CLOEXEC) and call.files[0] else str(value)

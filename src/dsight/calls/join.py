@@ -1,0 +1,300 @@
+"""Records -> events: calls put together of their beginning, their end and the memory copied for them.
+
+A state machine without I/O: `feed` takes a record's kind (calls.script.Program.records) and values, in the
+order the clause traces them; `tick` the time.  What comes out:
+
+    Call       it has returned, or never will (exit); its `result` says which
+    Unfinished it has not returned: it takes long, its thread has ended, or its child is next to speak
+    Signal, Exit, Fork, Exec, Foreign (a 32-bit process)
+
+Calls come out as they return.  Each thread has at most one that has not.  Everything kept is bounded.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from dsight.calls import addresses
+from dsight.calls.decode import NOTHING, Call, Memory
+from dsight.calls.specs import EXECS, FORKS, NO_RETURN, Spec
+from dsight.value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+SLOW = 100_000_000  # ns after which a call is shown as unfinished
+MOST_FILES = 16384  # open files whose names are kept
+MOST_THREADS = 65536
+
+# Calls whose registers are new ones when they return.
+_CHANGED = frozenset({"execve", "execveat", "rt_sigreturn"})
+
+
+class Unfinished(Value):
+    """A call that has not returned.  `ended`: its thread has, so it never will."""
+
+    call: Call
+    ended: bool = False
+
+
+class Signal(Value):
+    """A signal reached a thread.  `handler`: 0 default, 1 ignored, else an address."""
+
+    time: int
+    tid: int
+    pid: int
+    number: int
+    handler: int
+    code: int
+    sender: int
+    uid: int
+    status: int
+    address: int
+
+
+class Exit(Value):
+    """A thread has ended; `last`: with it its process.  `status` as of wait(2)."""
+
+    time: int
+    tid: int
+    pid: int
+    last: bool
+    status: int
+
+
+class Fork(Value):
+    """A thread has made a thread or (another pid) a process."""
+
+    time: int
+    tid: int
+    pid: int
+    child: int
+    child_pid: int
+
+
+class Exec(Value):
+    """A process has become another program."""
+
+    time: int
+    tid: int
+    pid: int
+    comm: str
+
+
+class Foreign(Value):
+    """A 32-bit program, whose calls are not seen."""
+
+    time: int
+    pid: int
+    comm: str
+
+
+class Joiner:
+    """One trace.  `specs`: the calls that may come, by number; `comms`: names of the first processes."""
+
+    def __init__(self, specs: Mapping[int, Spec], comms: Mapping[int, str] | None = None) -> None:
+        self.comms: dict[int, str] = dict(comms or {})  # by pid
+        self.specs = specs
+        self._open: dict[int, Call] = {}  # by tid
+        self._memory: dict[int, tuple[int, Memory]] = {}  # by tid: when, what
+        self._files: dict[int, str] = {}  # by the address of struct file
+        self._makers: dict[int, int] = {}  # child's tid -> parent's, while its call is open
+        self._handlers: dict[str, Callable[..., list[Any]]] = {
+            "Call": self._call, "Return": self._return, "Text": self._text, "Memory": self._block,
+            "File": self._file, "Socket": self._socket, "Fork": self._fork, "Exec": self._exec, "Args": self._args,
+            "Exit": self._exit, "Signal": self._signal,
+        }  # fmt: skip
+
+    def feed(self, kind: str, values: tuple[Any, ...]) -> list[Any]:
+        """The events that one record brings about."""
+        return self._handlers[kind](*values)
+
+    def tick(self, now: int) -> list[Any]:
+        """Calls that take long."""
+        late = [c for c in self._open.values() if not c.shown and now - c.time > SLOW]
+        for call in late:
+            call.shown = True
+        return [Unfinished(call) for call in late]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether tick() may have something to say."""
+        return any(not call.shown for call in self._open.values())
+
+    def stop(self) -> list[Any]:
+        """The calls that have not returned."""
+        return [Unfinished(call) for call in self._open.values() if not call.shown]
+
+    # -- calls
+
+    def _call(
+        self, time: int, tid: int, pid: int, number: int, a: int, b: int, c: int, d: int, e: int, f: int,
+        file: int, other: int,
+    ) -> list[Any]:  # fmt: skip
+        spec = self.specs.get(number)
+        if spec is None:
+            return []
+        call = Call(time, tid, pid, spec, (a, b, c, d, e, f))
+        call.seen = self._taken(tid, time)
+        if file or other:
+            call.files = (self._files.get(file, ""), self._files.get(other, ""))
+        events: list[Any] = [] if not self._makers else self._parents_first(tid)
+        lost = self._open.pop(tid, None)
+        if lost is not None and not lost.shown:  # its return was dropped
+            events.append(Unfinished(lost, True))
+        if spec.name in NO_RETURN:
+            events.append(call)
+            return events
+        if len(self._open) >= MOST_THREADS:
+            del self._open[next(iter(self._open))]
+        self._open[tid] = call
+        return events
+
+    def _return(
+        self, time: int, tid: int, pid: int, number: int, result: int, a: int, b: int, c: int, file: int
+    ) -> list[Any]:
+        back = self._taken(tid, time)
+        call = self._open.get(tid)
+        if number < 0:  # rt_sigreturn(2) leaves the number of none
+            if call is None or call.name != "rt_sigreturn":
+                return []
+        elif call is None or not self._is_of(call, number, (a, b, c)):
+            spec = self.specs.get(number)
+            if spec is None or (spec.name in FORKS and result == 0):  # as the child sees it
+                return []
+            events: list[Any] = []
+            if call is not None:
+                del self._open[tid]
+                if not call.shown:
+                    events.append(Unfinished(call, True))
+            call = Call(time, tid, pid, spec, (a, b, c)[: len(spec.args)])
+            call.shown = True  # its beginning was not seen
+            call.result, call.back = result, back
+            return [*events, call]
+        del self._open[tid]
+        call.end = time
+        call.result = None if number < 0 else result
+        if back.texts or back.blocks:
+            if call.back is NOTHING:
+                call.back = back
+            else:
+                call.back.texts.update(back.texts)
+                call.back.blocks.update(back.blocks)
+        if file:
+            call.made = self._files.get(file, "")
+        if call.name == "prctl" and call.args[0] == 15 and tid == pid and not call.error:
+            block = call.seen.blocks.get(call.args[1])
+            if block is not None:
+                self.comms[pid] = block[1][:15].split(b"\0")[0].decode("utf-8", "surrogateescape")
+        return [call]
+
+    def _is_of(self, call: Call, number: int, args: tuple[int, int, int]) -> bool:
+        """Whether a return belongs to the call that its thread began last: else records between were dropped."""
+        spec = self.specs.get(number)
+        return spec is call.spec and (call.name in _CHANGED or call.args[1:3] == args[1:3])
+
+    def _parents_first(self, tid: int) -> list[Any]:
+        """A child speaks: the call that made it is shown before, if it has not returned."""
+        parent = self._makers.pop(tid, 0)
+        call = self._open.get(parent)
+        if call is None or call.shown or call.name not in FORKS:
+            return []
+        call.shown = True
+        return [Unfinished(call)]
+
+    # -- memory and files
+
+    def _taken(self, tid: int, time: int) -> Memory:
+        """The memory copied in this firing."""
+        found = self._memory.pop(tid, None)
+        return found[1] if found is not None and found[0] == time else NOTHING
+
+    def _at(self, time: int, tid: int) -> Memory:
+        found = self._memory.get(tid)
+        if found is None or found[0] != time:
+            if len(self._memory) >= MOST_THREADS:
+                del self._memory[next(iter(self._memory))]
+            found = self._memory[tid] = (time, Memory())
+        return found[1]
+
+    def _text(self, time: int, tid: int, address: int, text: bytes) -> list[Any]:
+        self._at(time, tid).texts[address] = text.split(b"\0", 1)[0]
+        return []
+
+    def _block(self, time: int, tid: int, address: int, size: int, data: bytes) -> list[Any]:
+        self._at(time, tid).blocks[address] = (size, data[:size])
+        return []
+
+    def _file(self, file: int, mode: int, inode: int, has_path: int, name: bytes) -> list[Any]:
+        text = name.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+        if not has_path:
+            text = f"pipe:[{inode}]" if mode >> 12 == 1 else f"anon_inode:{text}"
+        return self._name(file, text)
+
+    def _socket(
+        self, file: int, inode: int, family: int, kind: int, protocol: int, state: int, port: int, other: int,
+        local4: int, remote4: int, local6: bytes, remote6: bytes,
+    ) -> list[Any]:  # fmt: skip
+        local, remote = local6, remote6
+        if family == addresses.AF_INET:
+            local, remote = struct.pack("I", local4), struct.pack("I", remote4)
+        ports = (port, int.from_bytes(struct.pack("H", other), "big"))
+        return self._name(file, addresses.socket(inode, family, kind, protocol, state, ports, local, remote))
+
+    def _name(self, file: int, text: str) -> list[Any]:
+        self._files.pop(file, None)
+        if len(self._files) >= MOST_FILES:
+            del self._files[next(iter(self._files))]
+        self._files[file] = text
+        return []
+
+    # -- processes
+
+    def _fork(self, time: int, tid: int, pid: int, child: int, child_pid: int, comm: bytes) -> list[Any]:
+        if child_pid != pid:
+            if len(self.comms) >= MOST_THREADS:
+                del self.comms[next(iter(self.comms))]
+            self.comms[child_pid] = _comm(comm)
+        self._makers[child] = tid
+        if len(self._makers) >= MOST_THREADS:
+            del self._makers[next(iter(self._makers))]
+        return [Fork(time, tid, pid, child, child_pid)]
+
+    def _exec(self, time: int, tid: int, pid: int, before: int, comm: bytes, foreign: int) -> list[Any]:
+        call = self._open.pop(before, None)
+        if call is not None:
+            self._open[tid] = call
+        self.comms[pid] = _comm(comm)
+        events: list[Any] = [Exec(time, tid, pid, self.comms[pid])]
+        if foreign:
+            events.append(Foreign(time, pid, self.comms[pid]))
+        return events
+
+    def _args(self, tid: int, size: int, data: bytes) -> list[Any]:
+        call = self._open.get(tid)
+        if call is not None and call.name in EXECS:
+            call.back = Memory()
+            call.back.blocks[0] = (size, data[:size])
+        return []
+
+    def _exit(self, time: int, tid: int, pid: int, last: int, status: int) -> list[Any]:
+        events: list[Any] = [] if not self._makers else self._parents_first(tid)
+        call = self._open.pop(tid, None)
+        if call is not None and not call.shown:
+            events.append(Unfinished(call, True))
+        self._memory.pop(tid, None)
+        self._makers.pop(tid, None)
+        return [*events, Exit(time, tid, pid, bool(last), status)]
+
+    def gone(self, pid: int) -> None:
+        """An Exit has been shown: its process's name is not asked for again."""
+        self.comms.pop(pid, None)
+
+    def _signal(self, *values: int) -> list[Any]:
+        return [Signal(*values)]
+
+
+def _comm(raw: bytes) -> str:
+    return raw.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
