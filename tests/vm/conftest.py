@@ -41,7 +41,7 @@ for part in proc sys dev tmp run {folder}; do mount --rbind /$part /run/cached/$
 cd {folder} || exit 1
 touch ready
 i=0
-while [ ! -e stop ] && [ "$(cut -d. -f1 /proc/uptime)" -lt 900 ]; do
+while [ ! -e stop ] && [ "$(cut -d. -f1 /proc/uptime)" -lt 1800 ]; do
     if [ -e $i.cmd ]; then
         chroot /run/cached sh {folder}/$i.cmd >$i.out 2>$i.err </dev/null
         echo $? >$i.tmp
