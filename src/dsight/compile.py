@@ -17,6 +17,7 @@ from dsight.ir.unit import Unit, parts_map
 from dsight.lang import ast, typed
 from dsight.lang.catalog import ArgType, Probe
 from dsight.lang.check import check, is_type_name
+from dsight.lang.library import Library
 from dsight.lang.parser import parse
 from dsight.providers.base import AttachPlan
 from dsight.record import AggLayout, RecordLayout
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dsight.btf.types import Type
-    from dsight.lang.library import Library
     from dsight.lang.macros import Macros
     from dsight.providers.registry import Registry
 
@@ -201,15 +201,18 @@ def plan_units(script: typed.Script, registry: Registry) -> list[tuple[AttachPla
     for probe, clauses in clauses_of.items():
         groups.setdefault((probe.provider, tuple(c.index for c in clauses)), []).append(probe)
     units: list[tuple[AttachPlan, Unit]] = []
+    library = Library(registry)  # one for all expressions of providers: each file of it is parsed once
     for (_, indexes), probes in groups.items():
         clauses = [script.clauses[i] for i in indexes]
         for plan in registry.plan(tuple(probes)):
             if plan.target != "ERROR":
-                units.append((plan, _unit(len(units), plan, tuple(clauses), registry)))
+                units.append((plan, _unit(len(units), plan, tuple(clauses), registry, library)))
     return units
 
 
-def _unit(number: int, plan: AttachPlan, clauses: tuple[typed.Clause, ...], registry: Registry) -> Unit:
+def _unit(
+    number: int, plan: AttachPlan, clauses: tuple[typed.Clause, ...], registry: Registry, library: Library
+) -> Unit:
     entry, names = plan.entry, None
     maps: tuple[MapSpec, ...] = ()
     if entry.probe < 0 and not entry.cookie:
@@ -226,12 +229,12 @@ def _unit(number: int, plan: AttachPlan, clauses: tuple[typed.Clause, ...], regi
         _KINDS[plan.means],
         entry,
         clauses,
-        guard=_expression(plan, plan.guard, registry) if plan.guard else None,
+        guard=_expression(plan, plan.guard, registry, library) if plan.guard else None,
         attach=plan.target if plan.means == "tp_btf" else "",
         always=plan.means == "run",
         names=names,
         maps=maps,
-        derived=tuple(filter(None, (_expression(plan, text, registry) for text in plan.derived))),
+        derived=tuple(filter(None, (_expression(plan, text, registry, library) for text in plan.derived))),
     )
 
 
@@ -261,9 +264,9 @@ class _GuardCatalog:
         return self._registry.symbols_hint(name)
 
 
-def _expression(plan: AttachPlan, text: str, registry: Registry) -> typed.TExpr | None:
+def _expression(plan: AttachPlan, text: str, registry: Registry, library: Library) -> typed.TExpr | None:
     """A provider's condition or argument, compiled like a predicate."""
     source = Source(f"<guard of {plan.probes[0]}>", f"BEGIN /{text}/ {{}}")
     catalog = _GuardCatalog(plan, registry)
-    script = check(parse(source, None, lambda name: is_type_name(name, catalog)), catalog)
+    script = check(parse(source, None, lambda name: is_type_name(name, catalog)), catalog, library=library)
     return script.clauses[0].predicate

@@ -110,15 +110,19 @@ def test_every_system_call_is_one_program_a_side(here: Machine) -> None:
     assert found[("getpgid", "return")] >= 1
 
 
-def test_the_raw_tracepoints_of_a_few_subsystems(here: Machine) -> None:
-    """Each takes a program and an attachment of its own: 1,580 of them take 1 s, these fewer."""
-    trace = Trace("rawtp:::sched_*, rawtp:::net*, rawtp:::timer_* { @[probename] = count(); }", on=here)
+def test_every_raw_tracepoint_and_system_call(here: Machine) -> None:
+    """All of this kernel that are safe: a program and an attachment for each raw tracepoint."""
+    trace = Trace("rawtp:::, syscall::: { @[probeprov, probename] = count(); @ids[id] = count(); }", on=here)
+    raw = [probe for probe in trace.image.probes.values() if probe.provider == "rawtp"]
+    assert len(raw) > 1000 and len({probe.id for probe in raw}) == len(raw)
+    assert len(trace.image.programs) == len(raw) + 2
     with trace:
-        time.sleep(0.05)
+        os.getpgid(0)
+        time.sleep(0.02)
         trace.stop()
-        found = trace.aggregation()
-    assert found[("sched_switch",)] > 0
-    assert len(trace.image.programs) > 30
+        found, ids = trace.aggregation(), trace.aggregation("ids")
+    assert found[("rawtp", "sys_enter")] > 0 and found[("syscall", "entry")] > 0
+    assert {key[0] for key in ids} <= set(trace.image.probes)
 
 
 # ---- many keys
@@ -187,6 +191,13 @@ def test_an_aggregation_that_is_full_counts_what_it_drops(here: Machine) -> None
     assert 0 < len(found) < 20_000
     assert len(found) + trace.lost == 20_000
     assert all(key[0] == value for key, value in found.items())  # type: ignore[index]
+
+
+def test_a_million_updates_are_counted_or_said_to_be_lost(here: Machine) -> None:
+    trace, found, memory = keys(here, 1_000_000)
+    assert 10_000 < len(found) < 1_000_000
+    assert len(found) + trace.lost == 1_000_000
+    assert memory < 100_000
 
 
 def test_drops_are_said() -> None:
