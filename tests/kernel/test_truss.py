@@ -1,0 +1,86 @@
+"""dsight truss: system calls of a command and of what it starts, as they were."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("clean")]
+
+
+def truss(*args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dsight.ui.cli", "truss", *args]
+    return subprocess.run(command, capture_output=True, text=True, input=stdin, timeout=120, check=False)
+
+
+def test_calls_with_arguments_results_and_files(tmp_path) -> None:
+    path = tmp_path / "text"
+    path.write_text("some words\n")
+    done = truss("cat", str(path), "/nonexistent")
+    assert done.returncode == 1 and done.stdout == "some words\n"
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("cat: ")]
+    assert lines[0].startswith('execve("/') and '"/nonexistent"]' in lines[0] and lines[0].endswith("= 0")
+    assert f'openat(AT_FDCWD, "{path}", O_RDONLY) = 3<{path}>' in lines
+    assert f'read(3<{path}>, "some words\\n", 131072) = 11' in lines
+    assert any(line.startswith("write(1<") and line.endswith('"some words\\n", 11) = 11') for line in lines)
+    assert 'openat(AT_FDCWD, "/nonexistent", O_RDONLY) = -1 ENOENT (No such file or directory)' in lines
+    assert lines[-1] == "+++ exited with 1 +++"
+
+
+def test_a_refused_connection_is_told_as_the_program_saw_it() -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # a port on which nobody listens
+        port = held.getsockname()[1]
+        code = f"import socket; s = socket.socket(); s.connect_ex(('127.0.0.1', {port}))"
+        done = truss("-e", "connect,getsockopt", sys.executable, "-ISc", code)
+    wanted = f'{{sa_family=AF_INET, sin_port=htons({port}), sin_addr=inet_addr("127.0.0.1")}}, 16)'
+    assert f"{wanted} = -1 ECONNREFUSED (Connection refused)" in done.stderr
+
+
+def test_what_it_starts_and_how_each_ended() -> None:
+    done = truss("-e", "execve,kill", "sh", "-c", "cat /dev/null; kill -TERM $$")
+    assert done.returncode == 128 + 15
+    assert "cat[" in done.stderr and "+++ exited with 0 +++" in done.stderr
+    assert done.stderr.rstrip().endswith("+++ killed by SIGTERM +++")
+
+
+def test_failed_summary_and_json() -> None:
+    only = truss("--failed", "-e", "openat", "cat", "/nonexistent").stderr.splitlines()
+    assert only and all("= -1 E" in line or line.startswith(("+++", "cat:")) for line in only)
+    table = truss("--summary", "cat", "/dev/null").stderr.splitlines()
+    assert table[0].split()[:3] == ["CALL", "COUNT", "ERRORS"] and any(r.startswith("execve ") for r in table)
+    lines = truss("--json", "-e", "openat", "-o", "/dev/stdout", "cat", "/nonexistent").stdout.splitlines()
+    calls = [json.loads(line) for line in lines]
+    (one,) = [c for c in calls if c["event"] == "call" and '"/nonexistent"' in c["arguments"].values()]
+    assert one["call"] == "openat" and one["error"] == "ENOENT" and one["comm"] == "cat"
+
+
+def test_a_running_process_and_nobody_else() -> None:
+    code = "import os, time\nwhile True: os.getppid(); time.sleep(0.01)"
+    with subprocess.Popen([sys.executable, "-ISc", code]) as child:
+        command = [sys.executable, "-m", "dsight.ui.cli", "truss", "-e", "getppid", "-p", str(child.pid)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+            assert tracer.stderr is not None
+            lines = [tracer.stderr.readline() for _ in range(3)]
+            child.terminate()
+            tracer.wait(60)
+    assert lines == [f"getppid() = {os.getpid()}\n"] * 3
+
+
+@pytest.mark.parametrize(
+    "args, said",
+    [
+        ((), "there is no command"),
+        (("-e", "nonesuch", "true"), "no system call 'nonesuch'"),
+        (("/nonexistent/program",), "No such file"),
+        (("-p", "999999999"), "999999999"),
+    ],
+)
+def test_mistakes_are_one_message(args: tuple[str, ...], said: str) -> None:
+    done = truss(*args)
+    assert done.returncode in (1, 2) and said in done.stderr and "Traceback" not in done.stderr
