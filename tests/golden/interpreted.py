@@ -56,7 +56,7 @@ def run(case: golden.Case, here: Machine) -> tuple[str, str, int]:
             else:
                 made.update(bytes(4), bytes(made.value_size), 0)
 
-    out, errors = tempfile.TemporaryFile(buffering=0), io.BytesIO()
+    out, errors = tempfile.TemporaryFile(buffering=0), io.BytesIO()  # noqa: SIM115
     display = opts.display_of(options, utf8=speaks_utf8())
     aggregations = Aggregations(compiled.aggs, differential.entries_of(machine), erase) if compiled.aggs else None
     printer = Printer(

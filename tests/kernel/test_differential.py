@@ -447,9 +447,9 @@ def test_addresses(machine: Machine) -> None:
             f"BEGIN {{ this->p = (uint8_t *)alloca(16); {stores} trace(inet_ntop({int(family)}, this->p)); "
             f'printf("%s", {name}(({kind} *)this->p)); trace(inet_ntop(f = {int(family)}, this->p) == "{text}"); '
             f'trace(inet_ntop({int(family)}, this->p) == "1.2.3.4"); '
-            f'trace(inet_ntop({int(family)}, this->p) == {name}(({kind} *)this->p)); this->p[3]++; '
-            f'trace({name}(({kind} *)this->p) == inet_ntoa((ipaddr_t *)this->p)); this->p[3]--; '
-            f'@[inet_ntop({int(family)}, this->p)] = count(); }}'
+            f"trace(inet_ntop({int(family)}, this->p) == {name}(({kind} *)this->p)); this->p[3]++; "
+            f"trace({name}(({kind} *)this->p) == inet_ntoa((ipaddr_t *)this->p)); this->p[3]--; "
+            f"@[inet_ntop({int(family)}, this->p)] = count(); }}"
         )
     left = compare("int f;\n" + "\n".join(clauses), on=machine)
     assert [found for _, found in left.records] == [(text, text, 1, 0, 1, int(":" not in text)) for text in ADDRESSES]

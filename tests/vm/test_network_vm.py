@@ -37,7 +37,7 @@ def test_counts(vm):
     (vm.folder / "traffic.py").write_text(TRAFFIC)
     vm.run("ip link set lo up")
     done = vm.run(
-        f"P={sys.executable} F={vm.folder}; $P -m dsight.ui.dtrace_cli -qs $F/network.d -c \"$P $F/traffic.py\"",
+        f'P={sys.executable} F={vm.folder}; $P -m dsight.ui.dtrace_cli -qs $F/network.d -c "$P $F/traffic.py"',
         timeout=120,
     )
     assert done.returncode == 0 and not done.stderr, done.stderr

@@ -104,6 +104,12 @@ def arguments(call: Call, limit: int) -> list[str]:
     return out
 
 
+def given_first(call: Call) -> int:
+    """How many of its arguments are known when it begins: those before the first that the kernel writes."""
+    kinds = [arg.kind for arg in call.spec.args]
+    return next((i for i, kind in enumerate(kinds) if kind.endswith(">") or kind[0] == ">"), len(kinds))
+
+
 def named_arguments(call: Call, limit: int) -> list[tuple[str, str]]:
     """(name, text) of each argument shown."""
     labels = [a.name for a in call.spec.args]

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from typing import Any, TextIO
 
-    from dsight.calls.decode import Call
     from dsight.calls.feed import Feed
     from dsight.machine import Machine
     from dsight.ui.target import Target
+    from dsight.ui.truss_text import JsonLines, Lines
 
 EXAMPLES = """\
 examples:
@@ -127,13 +127,14 @@ def _trace(arguments: Namespace, machine: Machine, targets: list[Target], out: T
 
     from dsight import options
     from dsight.calls.feed import Feed, chosen
+    from dsight.ui import truss_text
     from dsight.ui.interrupt import Interrupts
 
     specs = chosen([word for text in arguments.calls for word in text.split(",") if word], machine)
     buffer = 1 << (max(options.size("bufsize", arguments.buffer), 1 << 16) - 1).bit_length()
-    comms = {one.pid: _comm(one.pid) for one in targets if not one.is_child}
-    feed = Feed(machine, specs, strings=arguments.size, buffer=buffer, summary=arguments.summary, comms=comms)
-    shown = _Lines(arguments, feed, out, time_ns() - monotonic_ns())
+    feed = Feed(machine, specs, strings=arguments.size, buffer=buffer, summary=arguments.summary)
+    held = [one.pid for one in targets if one.is_child]
+    face = _face(arguments, out, feed, time_ns() - monotonic_ns())
     running = list(targets)
 
     def ended(one: Target) -> None:
@@ -143,23 +144,68 @@ def _trace(arguments: Namespace, machine: Machine, targets: list[Target], out: T
         if not running:
             feed.session.request_stop()
 
+    def show(events: list[Any]) -> None:
+        if held:
+            events = _from_exec(events, held)
+        if not arguments.summary:
+            face.show(events)
+
     with feed:
         interrupts = Interrupts(feed.session)
         try:
             for one in targets:
-                feed.adopt(one.pid)
                 feed.session.watch(one.pidfd, lambda one=one: ended(one))  # type: ignore[misc]
+            _adopt(feed, targets)
             for one in targets:
                 one.release()
             while feed.session.running:
-                shown.show(feed.read(PAUSE if feed.joiner.waiting else 1.0))
-                shown.show(feed.joiner.tick(monotonic_ns()))
-            shown.show(feed.stop())
+                show(feed.read(PAUSE if feed.joiner.waiting else 1.0))
+                show(feed.joiner.tick(monotonic_ns()))
+            show(feed.stop())
             if arguments.summary:
-                shown.summary()
+                rows = truss_text.summary(feed)
+                out.write(truss_text.summary_json(rows) if arguments.json else truss_text.summary_text(rows))
         finally:
             interrupts.close()
     return feed.lost
+
+
+def _face(arguments: Namespace, out: TextIO, feed: Feed, wall_offset: int) -> Lines | JsonLines:
+    from dsight.ui.truss_text import JsonLines, Lines
+
+    comms = feed.joiner.comms
+    if arguments.json:
+        return JsonLines(out, comms, wall_offset, size=arguments.size, failed=arguments.failed)
+    return Lines(
+        out, comms, wall_offset, size=arguments.size, failed=arguments.failed, times=arguments.times,
+        spent=arguments.spent, several=len(arguments.pids) > 1,
+    )  # fmt: skip
+
+
+def _from_exec(events: list[Any], held: list[int]) -> list[Any]:
+    """The command's process is still ours until it calls execve(2): what it does before is not shown."""
+    from dsight.calls.join import Exec, Exit
+    from dsight.calls.specs import EXECS
+
+    for i, event in enumerate(events):
+        if isinstance(event, (Exec, Exit)) or getattr(event, "name", "") in EXECS:
+            held.clear()
+            return events[i:]
+    return []
+
+
+def _adopt(feed: Feed, targets: list[Target]) -> None:
+    """Trace the targets and, of processes that ran before, what descends from them: looked for until nothing is new,
+    for they may have forked before they were traced."""
+    from dsight.connections.processes import descendants
+
+    known: set[int] = set()
+    roots = frozenset(one.pid for one in targets)
+    while new := (descendants(roots) if not targets[0].is_child else roots) - known:
+        known |= new
+        for pid in new:
+            feed.joiner.comms.setdefault(pid, _comm(pid))
+            feed.adopt(pid)
 
 
 def _comm(pid: int) -> str:
@@ -168,161 +214,3 @@ def _comm(pid: int) -> str:
             return file.read().rstrip("\n")
     except OSError:
         return "?"
-
-
-class _Lines:
-    """Events as lines; a process's name and number stand in front as soon as there are several."""
-
-    def __init__(self, arguments: Namespace, feed: Feed, out: TextIO, wall_offset: int) -> None:
-        self._arguments = arguments
-        self._feed = feed
-        self._out = out
-        self._wall_offset = wall_offset
-        self._several = len(arguments.pids) > 1
-        self._held = not arguments.pids  # the command's process is still ours, until its execve(2)
-
-    def show(self, events: list[Any]) -> None:
-        """Write what there is to see of some events."""
-        if self._arguments.summary or not events:
-            return
-        if self._held:
-            from dsight.calls.decode import Call
-            from dsight.calls.join import Exec
-
-            at = next((i for i, e in enumerate(events) if isinstance(e, Call) and e.name.startswith("execve")), None)
-            at = next((i for i, e in enumerate(events) if isinstance(e, Exec)), None) if at is None else at
-            if at is None:
-                return
-            events = events[at:]
-            self._held = False
-        line = self._json if self._arguments.json else self._line
-        lines = [text for event in events if (text := line(event))]
-        if lines:
-            self._out.write("\n".join(lines) + "\n")
-            self._out.flush()
-
-    def _line(self, event: Any) -> str:
-        from dsight.calls import join
-        from dsight.calls.decode import Call, result
-        from dsight.source import printable
-
-        if isinstance(event, join.Fork):
-            self._several = True
-            return ""
-        failed = self._arguments.failed
-        if isinstance(event, Call):
-            if failed and not event.error:
-                return ""
-            spent = f" <{(event.end - event.time) / 1e9:.6f}>" if self._arguments.spent else ""
-            call = f"<... {event.name} resumed>" if event.shown else f"{event.name}({self._given(event)})"
-            return self._head(event.end if event.shown else event.time, event.pid, event.tid) + printable(
-                f"{call} = {result(event)}{spent}"
-            )
-        if isinstance(event, join.Unfinished):
-            call_ = event.call
-            state = "= ?" if event.ended else "<unfinished ...>"
-            if failed:
-                return ""
-            return self._head(call_.time, call_.pid, call_.tid) + printable(
-                f"{call_.name}({self._given(call_)}{')' if event.ended else ''} {state}"
-            )
-        if isinstance(event, join.Signal):
-            from dsight.calls.names import signal
-
-            by = f", from process {event.sender}" if event.code <= 0 and event.sender else ""
-            return self._head(event.time, event.pid, event.tid) + f"--- {signal(event.number)}{by} ---"
-        if isinstance(event, join.Exit) and event.last:
-            head = self._head(event.time, event.pid, event.tid)
-            self._feed.joiner.gone(event.pid)
-            return head + _ending(event.status)
-        if isinstance(event, join.Foreign):
-            return self._head(event.time, event.pid, event.pid) + "+++ a 32-bit program: its calls are not seen +++"
-        return ""
-
-    def _given(self, call: Call) -> str:
-        from dsight.calls.decode import arguments
-
-        return ", ".join(arguments(call, self._arguments.size))
-
-    def _head(self, time: int, pid: int, tid: int) -> str:
-        from dsight.source import printable
-
-        head = ""
-        if self._several:
-            name = printable(self._feed.joiner.comms.get(pid, "?"))
-            head = f"{name}[{pid}{'' if tid == pid else f'/{tid}'}] "
-        if self._arguments.times:
-            from time import localtime, strftime
-
-            wall = time + self._wall_offset
-            clock = strftime("%H:%M:%S", localtime(wall // 10**9))
-            head = f"{clock}.{wall // 1000 % 10**6:06d} {head}"
-        return head
-
-    def _json(self, event: Any) -> str:
-        from json import dumps
-
-        from dsight.calls import join
-        from dsight.calls.decode import Call, named_arguments, result
-        from dsight.connections.model import error_name, rfc3339
-
-        body: dict[str, Any]
-        if isinstance(event, Call):
-            if self._arguments.failed and not event.error:
-                return ""
-            spent = None if event.result is None else event.end - event.time
-            body = {
-                "event": "call", "call": event.name, "arguments": dict(named_arguments(event, self._arguments.size)),
-                "result": event.result, "result_text": result(event), "error": error_name(event.error),
-                "duration_ns": spent,
-            }  # fmt: skip
-        elif isinstance(event, join.Unfinished) and event.ended:
-            given = dict(named_arguments(event.call, self._arguments.size))
-            event = event.call
-            body = {"event": "call", "call": event.name, "arguments": given, "result": None}
-        elif isinstance(event, join.Signal):
-            from dsight.calls.names import signal
-
-            body = {"event": "signal", "signal": signal(event.number), "sender": event.sender or None}
-        elif isinstance(event, join.Exit) and event.last:
-            body = {"event": "exit", "status": event.status}
-        elif isinstance(event, join.Fork):
-            body = {"event": "fork", "child": event.child, "child_process": event.child_pid}
-        elif isinstance(event, join.Exec):
-            body = {"event": "exec", "comm": event.comm}
-        else:
-            return ""
-        who = {"pid": event.pid, "tid": event.tid, "comm": self._feed.joiner.comms.get(event.pid)}
-        return dumps({"time": rfc3339(event.time + self._wall_offset), **who, **body})
-
-    def summary(self) -> None:
-        """One line for each call that was made: the ones that took longest first."""
-        feed = self._feed
-        counts, total = feed.counts("calls"), feed.counts("total")
-        errors, slowest = feed.counts("errors"), feed.counts("slowest")
-        specs = feed.joiner.specs
-        rows = sorted(counts, key=lambda number: (-total.get(number, 0), number))
-        if self._arguments.json:
-            from json import dumps
-
-            for n in rows:
-                row = {"event": "summary", "call": specs[n].name, "count": counts[n], "errors": errors.get(n, 0)}
-                self._out.write(dumps(row | {"total_ns": total.get(n, 0), "slowest_ns": slowest.get(n, 0)}) + "\n")
-            return
-        lines = [f"{'CALL':22} {'COUNT':>9} {'ERRORS':>7} {'SECONDS':>11} {'MEAN us':>9} {'MOST us':>10}"]
-        for n in rows:
-            count, time = counts[n], total.get(n, 0)
-            lines.append(
-                f"{specs[n].name:22} {count:9} {errors.get(n, 0) or '':>7} {time / 1e9:11.6f} "
-                f"{time / count / 1000:9.1f} {slowest.get(n, 0) / 1000:10.1f}"
-            )
-        self._out.write("\n".join(lines) + "\n")
-
-
-def _ending(status: int) -> str:
-    if os.WIFSIGNALED(status):
-        from dsight.calls.names import signal
-
-        core = " (core dumped)" if os.WCOREDUMP(status) else ""
-        return f"+++ killed by {signal(os.WTERMSIG(status))}{core} +++"
-    return f"+++ exited with {os.WEXITSTATUS(status)} +++"

@@ -426,7 +426,8 @@ def test_what_nobody_wrote_in_a_record_is_no_zero() -> None:
 def test_helpers_it_does_not_have() -> None:
     from dsight.ir.interp import _Run
 
-    assert {h for h in HELPERS if not hasattr(_Run, "h_" + h)} == {"get_stackid", "get_socket_cookie", "perf_event_output"}
+    missing = {h for h in HELPERS if not hasattr(_Run, "h_" + h)}
+    assert missing == {"get_stackid", "get_socket_cookie", "perf_event_output"}
 
 
 LOOP = """function f(slots words:16, regs 3) {
