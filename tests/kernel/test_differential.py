@@ -431,6 +431,19 @@ def test_byte_order(machine: Machine) -> None:
     assert values("uint64_t x;\n" + "\n".join(clauses), machine) == expected
 
 
+def test_arguments_are_worked_out_from_left_to_right(machine: Machine) -> None:
+    script = """
+        int v; string s;
+        BEGIN {
+            v = 5;
+            trace(substr((v += 1) ? "abcdefgh" : "", v -= 4, v += 1)); trace(v);
+            trace(index((v -= 3) ? "" : "abab", "b", v += 2)); trace(v);
+            trace(rindex((v *= 3) ? "abab" : "x", "a", v -= 5)); trace(v);
+            trace(strchr((v += 96) ? "xab" : "", v)); trace(lltostr(v = 8, v));
+        }"""
+    assert values(script, machine) == ["cde", 3, 3, 2, 0, 1, "ab", "010"]
+
+
 ADDRESSES = ["0.0.0.0", "127.0.0.1", "192.168.255.1", "255.255.255.255", "::", "::1", "2001:db8::ff00:42:8329",
              "fe80::1", "::ffff:10.0.0.1", "ff02::1:ff00:0"]  # fmt: skip
 

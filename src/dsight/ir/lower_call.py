@@ -122,10 +122,10 @@ def _alloca(low: Lowering, e: typed.Call) -> int:
 
 def _copyinstr(low: Lowering, e: typed.Call, pointer: Reg, offset: int, size: int) -> None:
     """string copyinstr(uintptr_t addr [, size_t maxlength])"""
+    source = lower_expr.scalar(low, e.args[0])
     if len(e.args) > 1:
         limit = lower_expr.scalar(low, e.args[1])
         if isinstance(limit, Reg):
-            source = lower_expr.scalar(low, e.args[0])
             whole = low.scratch_temporary(size)
             target = low.scratch_at(whole)
             room = low.b.emit("add", limit, 1)
@@ -134,7 +134,7 @@ def _copyinstr(low: Lowering, e: typed.Call, pointer: Reg, offset: int, size: in
             low.b.call("probe_read_kernel_str", lower_expr.plus_reg(low, pointer, offset), size, target)
             return
         size = max(1, min(size, limit + 1))
-    lower_text.read_string(low, "probe_read_user_str", pointer, offset, size, lower_expr.scalar(low, e.args[0]))
+    lower_text.read_string(low, "probe_read_user_str", pointer, offset, size, source)
 
 
 # ---- byte order (network order is big-endian, every machine here little-endian)

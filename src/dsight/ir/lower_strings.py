@@ -230,9 +230,9 @@ def _search_step(size: int, pattern_size: int, last: bool) -> Callable[[Body], N
     return write
 
 
-def _search(low: Lowering, e: typed.Call, last: bool, position: Reg | int | None) -> tuple[Reg, Reg]:
-    """Where args[1] starts in args[0], -1 for nowhere; and the text.  `position`: where the first may
-    start at the least, the last at the most."""
+def _search(low: Lowering, e: typed.Call, last: bool) -> tuple[Reg, Reg]:
+    """Where args[1] starts in args[0], -1 for nowhere; and the text.  args[2]: where the first may start at
+    the least, the last at the most."""
     b = low.b
     text, size = own(low, e.args[0])
     known = e.args[1]
@@ -254,7 +254,7 @@ def _search(low: Lowering, e: typed.Call, last: bool, position: Reg | int | None
         )
     total = length(low, text, size)
     at = b.reg()
-    b.set(at, "mov", position if position is not None else total if last else 0)
+    b.set(at, "mov", lower_expr.scalar(low, e.args[2]) if len(e.args) > 2 else total if last else 0)
     b.set(at, "mov", pick(b, "slt", at, 0, 0, at))
     result = b.reg()
     search, done = b.label("search"), b.label("found")
@@ -275,15 +275,14 @@ def _search(low: Lowering, e: typed.Call, last: bool, position: Reg | int | None
 
 def _strstr(low: Lowering, e: typed.Call, pointer: Reg, offset: int, size: int) -> None:
     """string strstr(string, string): what starts with the second one"""
-    start, text = _search(low, e, False, None)
+    start, text = _search(low, e, False)
     _from(low, text, start, pointer, offset, size)
 
 
 def _index(last: bool) -> Callable[[Lowering, typed.Call], int]:
     def rule(low: Lowering, e: typed.Call) -> int:
         """int index(string, string [, int start]), rindex"""
-        position = lower_expr.scalar(low, e.args[2]) if len(e.args) > 2 else None
-        return _search(low, e, last, position)[0]
+        return _search(low, e, last)[0]
 
     return rule
 
