@@ -53,7 +53,7 @@ def test_failed_summary_and_json() -> None:
     only = truss("--failed", "-e", "openat", "cat", "/nonexistent").stderr.splitlines()
     assert only and all("= -1 E" in line or line.startswith(("+++", "cat:")) for line in only)
     table = truss("--summary", "cat", "/dev/null").stderr.splitlines()
-    assert table[0].split()[:3] == ["CALL", "COUNT", "ERRORS"] and any(r.startswith("execve ") for r in table)
+    assert table[0].split()[:2] == ["%", "time"] and any(row.endswith(" execve") for row in table)
     lines = truss("--json", "-e", "openat", "-o", "/dev/stdout", "cat", "/nonexistent").stdout.splitlines()
     calls = [json.loads(line) for line in lines]
     (one,) = [c for c in calls if c["event"] == "call" and '"/nonexistent"' in c["arguments"].values()]
@@ -69,7 +69,7 @@ def test_a_running_process_and_nobody_else() -> None:
             lines = [tracer.stderr.readline() for _ in range(3)]
             child.terminate()
             tracer.wait(60)
-    assert lines == [f"getppid() = {os.getpid()}\n"] * 3
+    assert [line.split() for line in lines] == [["getppid()", "=", str(os.getpid())]] * 3
 
 
 @pytest.mark.parametrize(

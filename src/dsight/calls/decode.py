@@ -48,6 +48,7 @@ class Call:
     __slots__ = (
         "args",
         "back",
+        "comm",
         "end",
         "files",
         "made",
@@ -66,6 +67,7 @@ class Call:
         self.end = time
         self.tid = tid
         self.pid = pid
+        self.comm = "?"  # its process's name when it began
         self.spec = spec
         self.name = spec.name
         self.args = args  # as registers hold them, unsigned

@@ -50,7 +50,7 @@ rawtp:::signal_deliver
 	/* SEND_SIG_NOINFO is 0, SEND_SIG_PRIV 1, else a siginfo */
 	this->info = (uint64_t)args[1] > 1;
 	trace(this->info ? args[1]->si_code : (uint64_t)args[1] ? 128 : 0);
-	trace(this->info ? args[1]->_sifields._kill._pid : 0);
+	trace(this->info ? args[1]->_sifields._kill._pid : -1);
 	trace(this->info ? args[1]->_sifields._kill._uid : 0);
 	trace(this->info ? args[1]->_sifields._sigchld._status : 0);
 	trace(this->info ? (uint64_t)args[1]->_sifields._sigfault._addr : 0);

@@ -40,11 +40,13 @@ class Unfinished(Value):
 
 
 class Signal(Value):
-    """A signal reached a thread.  `handler`: 0 default, 1 ignored, else an address."""
+    """A signal reached a thread.  `handler`: 0 default, 1 ignored, else an address; `sender`: -1 where the kernel
+    does not tell who sent it."""
 
     time: int
     tid: int
     pid: int
+    comm: str
     number: int
     handler: int
     code: int
@@ -60,6 +62,7 @@ class Exit(Value):
     time: int
     tid: int
     pid: int
+    comm: str
     last: bool
     status: int
 
@@ -70,6 +73,7 @@ class Fork(Value):
     time: int
     tid: int
     pid: int
+    comm: str
     child: int
     child_pid: int
 
@@ -87,6 +91,7 @@ class Foreign(Value):
     """A 32-bit program, whose calls are not seen."""
 
     time: int
+    tid: int
     pid: int
     comm: str
 
@@ -137,6 +142,7 @@ class Joiner:
         if spec is None:
             return []
         call = Call(time, tid, pid, spec, (a, b, c, d, e, f))
+        call.comm = self._comm(pid)
         call.seen = self._taken(tid, time)
         if file or other:
             call.files = (self._files.get(file, ""), self._files.get(other, ""))
@@ -170,6 +176,7 @@ class Joiner:
                 if not call.shown:
                     events.append(Unfinished(call, True))
             call = Call(time, tid, pid, spec, (a, b, c)[: len(spec.args)])
+            call.comm = self._comm(pid)
             call.shown = True  # its beginning was not seen
             call.result, call.back = result, back
             return [*events, call]
@@ -256,20 +263,20 @@ class Joiner:
         if child_pid != pid:
             if len(self.comms) >= MOST_THREADS:
                 del self.comms[next(iter(self.comms))]
-            self.comms[child_pid] = _comm(comm)
+            self.comms[child_pid] = _name_of(comm)
         self._makers[child] = tid
         if len(self._makers) >= MOST_THREADS:
             del self._makers[next(iter(self._makers))]
-        return [Fork(time, tid, pid, child, child_pid)]
+        return [Fork(time, tid, pid, self._comm(pid), child, child_pid)]
 
     def _exec(self, time: int, tid: int, pid: int, before: int, comm: bytes, foreign: int) -> list[Any]:
         call = self._open.pop(before, None)
         if call is not None:
             self._open[tid] = call
-        self.comms[pid] = _comm(comm)
+        self.comms[pid] = _name_of(comm)
         events: list[Any] = [Exec(time, tid, pid, self.comms[pid])]
         if foreign:
-            events.append(Foreign(time, pid, self.comms[pid]))
+            events.append(Foreign(time, tid, pid, self.comms[pid]))
         return events
 
     def _args(self, tid: int, size: int, data: bytes) -> list[Any]:
@@ -286,15 +293,18 @@ class Joiner:
             events.append(Unfinished(call, True))
         self._memory.pop(tid, None)
         self._makers.pop(tid, None)
-        return [*events, Exit(time, tid, pid, bool(last), status)]
+        events.append(Exit(time, tid, pid, self._comm(pid), bool(last), status))
+        if last:
+            self.comms.pop(pid, None)
+        return events
 
-    def gone(self, pid: int) -> None:
-        """An Exit has been shown: its process's name is not asked for again."""
-        self.comms.pop(pid, None)
+    def _signal(self, time: int, tid: int, pid: int, *values: int) -> list[Any]:
+        return [Signal(time, tid, pid, self._comm(pid), *values)]
 
-    def _signal(self, *values: int) -> list[Any]:
-        return [Signal(*values)]
+    def _comm(self, pid: int) -> str:
+        """The process's name as far as the records have come; "?" where none told it."""
+        return self.comms.get(pid, "?")
 
 
-def _comm(raw: bytes) -> str:
+def _name_of(raw: bytes) -> str:
     return raw.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")

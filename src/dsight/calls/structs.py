@@ -166,6 +166,8 @@ def siginfo(signo: int, code: int, pid: int, uid: int, status: int, address: int
     if signo in (4, 5, 7, 8, 11) and 0 < code < 128:
         shown = names.enum(code, "segv") if signo == 11 else str(code)
         return f"{{{head}si_code={shown}, si_addr={pointer(address)}}}"
+    if pid < 0:
+        return f"{{{head[:-2]}}}"
     tail = f", si_pid={pid}, si_uid={uid}" if code in (0, -6, -1) else ""
     return f"{{{head}si_code={names.enum(code, 'si_code')}{tail}}}"
 

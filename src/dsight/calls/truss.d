@@ -57,7 +57,6 @@ rawtp:::sys_enter
 	this->a[3] = this->r./*REG3*/;
 	this->a[4] = this->r./*REG4*/;
 	this->a[5] = this->r./*REG5*/;
-	this->in = 1;
 	this->text = this->w >> 14 & 511;
 	this->d0 = truss_in0[this->nr];
 	this->d1 = truss_in1[this->nr];
@@ -93,7 +92,6 @@ rawtp:::sys_exit
 	this->a[3] = this->r./*REG3*/;
 	this->a[4] = this->r./*REG4*/;
 	this->a[5] = this->r./*REG5*/;
-	this->in = 0;
 	this->late = self->late;
 	this->good = this->nr >= 0 && this->ret >= 0 && this->ret < 0x7fffffffffff;
 	this->text = this->late ? this->w >> 14 & 511 : 0;
@@ -101,6 +99,7 @@ rawtp:::sys_exit
 	this->d1 = this->good ? truss_out1[this->nr & 511] : 0;
 	this->d2 = this->good ? truss_out2[this->nr & 511] : 0;
 	this->d0 = this->late && !this->d0 ? truss_in0[this->nr & 511] : this->d0;
+	this->d1 = this->late && !this->d1 ? truss_in1[this->nr & 511] : this->d1;
 	this->file = this->good && this->w & 2 ? fds_file[(int)this->ret] : NULL;
 	this->file2 = (struct file *)NULL;
 	this->f1 = (uint64_t)this->file;

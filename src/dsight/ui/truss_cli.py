@@ -134,7 +134,7 @@ def _trace(arguments: Namespace, machine: Machine, targets: list[Target], out: T
     buffer = 1 << (max(options.size("bufsize", arguments.buffer), 1 << 16) - 1).bit_length()
     feed = Feed(machine, specs, strings=arguments.size, buffer=buffer, summary=arguments.summary)
     held = [one.pid for one in targets if one.is_child]
-    face = _face(arguments, out, feed, time_ns() - monotonic_ns())
+    face = _face(arguments, out, time_ns() - monotonic_ns())
     running = list(targets)
 
     def ended(one: Target) -> None:
@@ -170,14 +170,13 @@ def _trace(arguments: Namespace, machine: Machine, targets: list[Target], out: T
     return feed.lost
 
 
-def _face(arguments: Namespace, out: TextIO, feed: Feed, wall_offset: int) -> Lines | JsonLines:
+def _face(arguments: Namespace, out: TextIO, wall_offset: int) -> Lines | JsonLines:
     from dsight.ui.truss_text import JsonLines, Lines
 
-    comms = feed.joiner.comms
     if arguments.json:
-        return JsonLines(out, comms, wall_offset, size=arguments.size, failed=arguments.failed)
+        return JsonLines(out, wall_offset, size=arguments.size, failed=arguments.failed)
     return Lines(
-        out, comms, wall_offset, size=arguments.size, failed=arguments.failed, times=arguments.times,
+        out, wall_offset, size=arguments.size, failed=arguments.failed, times=arguments.times,
         spent=arguments.spent, several=len(arguments.pids) > 1,
     )  # fmt: skip
 
