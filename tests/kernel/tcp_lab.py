@@ -126,6 +126,20 @@ def own() -> None:
 
 
 @case
+def abandoned() -> None:
+    """Data for an end that is only remembered (FIN_WAIT_2 of a closed socket): a RST is the answer."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        peer = server.accept()[0]
+        client.shutdown(socket.SHUT_WR)
+        peer.recv(1)
+        time.sleep(0.1)  # its FIN is acknowledged
+        client.close()
+        peer.send(b"x")
+        peer.close()
+
+
+@case
 def fastopen() -> None:
     with socket.socket() as s:
         s.sendto(b"x", 0x20000000, ("10.8.0.2", LISTENS))  # MSG_FASTOPEN

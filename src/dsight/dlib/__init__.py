@@ -191,6 +191,7 @@ INDEX: dict[str, str] = {
     "struct tcp_header": "tcp.d",
     "struct tcp_state": "tcp.d",
     "tcp_state_of": "tcp.d",
+    "tcp_is_small": "tcp.d",
     "tcp_sender": "tcp.d",
     "tcp_receiver": "tcp.d",
     "tcp_cookie": "tcp.d",

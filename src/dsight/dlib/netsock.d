@@ -33,8 +33,8 @@ rawtp:::inet_sock_set_state
 		args[2] == 1 ? (uint64_t)args[0] : 0;
 }
 
-/* A TCP socket itself: SOCK_STREAM is 1; 12 is a request for one, 7 closed. */
-inline int tcp_sends[struct sock *sk] = sk != 0 && sk->__sk_common.skc_state != 12 &&
+/* A TCP socket itself: SOCK_STREAM is 1; 7 is closed. */
+inline int tcp_sends[struct sock *sk] = sk != 0 && !tcp_is_small[sk] &&
 	sk->__sk_common.skc_state != 7 && sk->sk_protocol == 6 && sk->sk_type == 1;
 
 rawtp:::net_dev_queue

@@ -81,10 +81,14 @@ inline int tcp_state_of[int state] =
 	state == 11 ? TCP_STATE_CLOSING : state == 12 ? TCP_STATE_SYN_RECEIVED : state == 13 ? TCP_STATE_BOUND :
 	TCP_STATE_CLOSED;
 
-/* The socket that sends a segment, or NULL.  SOCK_STREAM is 1: what answers for no socket is sent by a raw one of the
-   kernel's.  State 12 is a connection that comes in, a request for a socket: only struct sock_common is there. */
+/* Where only struct sock_common is there: a connection that comes in, a request for a socket (12); and what is left of
+   one in TIME_WAIT (6), which since Linux 6.13 is the socket of what answers for it. */
+inline int tcp_is_small[struct sock *sk] = sk->__sk_common.skc_state == 12 || sk->__sk_common.skc_state == 6;
+/* The socket that sends a segment, or its request; or NULL.  SOCK_STREAM is 1: what answers for no socket is sent by a
+   raw one of the kernel's. */
 inline struct tcp_socket *tcp_sender[struct sock *sk] =
-	sk != 0 && (sk->__sk_common.skc_state == 12 || sk->sk_type == 1) ? (struct tcp_socket *)sk : (struct tcp_socket *)0;
+	sk != 0 && (tcp_is_small[sk] ? sk->__sk_common.skc_state == 12 : sk->sk_type == 1) ? (struct tcp_socket *)sk :
+	(struct tcp_socket *)0;
 /* The socket a segment is for, or NULL where that is not known (netsock.d). */
 inline struct tcp_socket *tcp_receiver[struct tcp_packet_received *S] = net_ip_is_v6[(unsigned char *)arg1] ?
 	(struct tcp_socket *)net_sock6[S->skb.dev->nd_net.net, (uint64_t *)(arg1 + 24), (uint64_t *)(arg1 + 8),

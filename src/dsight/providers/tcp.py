@@ -45,11 +45,12 @@ _ACCEPTED = "args[0]->sk_socket == 0 || ((struct tcp_sock *)args[0])->fastopen_r
 _BY_US = f"(args[1] == {_SYN_SENT} || (args[1] == {_SYN_RECV} && !({_ACCEPTED})))"
 _TRYING = f"args[0]->__sk_common.skc_state == {_SYN_SENT}"
 
-# A segment of this host's own: its packet did not come in by a device.  A TCP socket's, or a request's for one (state
-# 12, which has no sk_protocol); a SYN|ACK with a cookie has none.
+# A segment of this host's own: its packet did not come in by a device.  A TCP socket's, or that of a request
+# for one (state 12) or of what is left of one in TIME_WAIT (6), which have no sk_protocol; a SYN|ACK with a cookie
+# has none.
 _SENT = (
     "pkt_sent[args[0]] && args[0]->skb_iif == 0 && args[3] != 0 && pkt_protocol[args[1]] == 6 && (args[0]->sk == 0"
-    " ? (args[3][13] & 0x17) == 0x12 : args[0]->sk->__sk_common.skc_state == 12 || args[0]->sk->sk_protocol == 6)"
+    " ? (args[3][13] & 0x17) == 0x12 : tcp_is_small[args[0]->sk] || args[0]->sk->sk_protocol == 6)"
 )
 _FIRST_SYN = (
     "pkt_sent[args[0]] && args[4] != 0 && args[3] != 0 && pkt_protocol[args[1]] == 6 && (args[3][13] & 0x17) == 2"
