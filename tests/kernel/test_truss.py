@@ -56,7 +56,7 @@ def test_failed_summary_and_json() -> None:
     assert table[0].split()[:2] == ["%", "time"] and any(row.endswith(" execve") for row in table)
     lines = truss("--json", "-e", "openat", "-o", "/dev/stdout", "cat", "/nonexistent").stdout.splitlines()
     calls = [json.loads(line) for line in lines]
-    (one,) = [c for c in calls if c["event"] == "call" and '"/nonexistent"' in c["arguments"].values()]
+    (one,) = [c for c in calls if c["event"] == "call" and c["args"][1]["text"] == '"/nonexistent"']
     assert one["call"] == "openat" and one["error"] == "ENOENT" and one["comm"] == "cat"
 
 
