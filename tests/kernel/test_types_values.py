@@ -213,6 +213,11 @@ CASES: dict[str, tuple[str, tuple[object, ...]]] = {
         trace(x.d - 1 > 0); trace(sizeof (x.a + 0)); }""",
         (-1, 1, 1, 1, 4),
     ),
+    "so are those just assigned": (
+        """struct b { unsigned a:3; unsigned d:32; }; struct b x; BEGIN { trace(-1 < (x.a = 5)); trace(-1 < (x.a %= 3));
+        trace(-1 < ++x.a); trace(-1 < x.a++); trace(-1 < (0, x.a)); trace(-1 < (x.d = 5)); }""",
+        (1, 1, 1, 1, 1, 0),
+    ),
     "a choice has the common type": (
         "BEGIN { this->i = 1; trace(this->i ? -1 : 1u); trace(this->i ? -1 : 1ul); trace(this->i ? (char)-1 : 'a'); }",
         (0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF, -1),

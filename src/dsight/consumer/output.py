@@ -25,7 +25,7 @@ from dsight.consumer.format import (
 )
 from dsight.consumer.outlet import Outlet
 from dsight.errors import UsageError, fail
-from dsight.record import FAULT, FAULTS
+from dsight.record import FAULT, FAULTS, NOSCRATCH
 from dsight.source import printable
 
 TYPE_CHECKING = False
@@ -289,6 +289,8 @@ class Printer:
         what = FAULTS.get(f.fault, f"unknown fault {f.fault}")
         if f.fault in ADDRESS_FAULTS:
             what += f" ({f.address:#x})"
+        elif f.fault == NOSCRATCH:
+            what += " (-x scratchsize: more)"
         where = f"action #{f.action}" if f.action else "predicate"
         self.error(
             f"error on enabled probe ID {f.clause + 1} (ID {f.probe}: {printable(str(probe)) if probe else '?'}): "

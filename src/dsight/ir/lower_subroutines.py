@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dsight.ir import lower_inet, lower_json, lower_kernel, lower_strings
+from dsight.ir import lower_inet, lower_json, lower_kernel, lower_numerals, lower_paths, lower_strings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,9 +13,15 @@ if TYPE_CHECKING:
 
 STRINGS = {
     **lower_strings.STRINGS,
+    **lower_paths.STRINGS,
+    **lower_numerals.STRINGS,
     **lower_kernel.STRINGS,
     "json": lower_json.json,
     "link_ntop": lower_inet.link_ntop,
 }
 
-SCALARS: dict[str, Callable[[Lowering, typed.Call], int]] = {**lower_strings.SCALARS, **lower_kernel.SCALARS}
+SCALARS: dict[str, Callable[[Lowering, typed.Call], int]] = {
+    **lower_strings.SCALARS,
+    **lower_numerals.SCALARS,
+    **lower_kernel.SCALARS,
+}

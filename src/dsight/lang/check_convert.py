@@ -8,7 +8,7 @@ C11 6.3.1 (conversions), 6.4.4.1 (integer constants).
 from __future__ import annotations
 
 from dsight.errors import fail
-from dsight.lang.typed import AddrOf, Binary, Const, Convert, Mem, Str, TExpr, ToString
+from dsight.lang.typed import AddrOf, Assign, Binary, Comma, Const, Convert, IncDec, Mem, Str, TExpr, ToString
 from dsight.lang.types import (
     BOOL,
     INT,
@@ -100,7 +100,15 @@ def promote(t: Type, bits: int = 0) -> Type:
 
 
 def promoted(e: TExpr) -> Type:
-    return promote(e.type, e.bits if isinstance(e, Mem) else 0)
+    return promote(e.type, _bits(e))
+
+
+def _bits(e: TExpr) -> int:
+    """The width of a value that is a bit-field's: read, or just assigned (C11 6.5.16: the type is that of the
+    place); 0 of another."""
+    while isinstance(e, (Assign, IncDec, Comma)):
+        e = e.right if isinstance(e, Comma) else e.place
+    return e.bits if isinstance(e, Mem) else 0
 
 
 def usual(a: Type, b: Type) -> Type:
