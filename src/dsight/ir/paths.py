@@ -10,8 +10,10 @@ mark_chain_precision and states_equal).
 So in a function with many branches none gets a value the verifier knows anything of: each is first xor-ed
 with a zero that lies in a map, which it takes for any number.  That copy is compared and thrown away, so that
 a branch teaches nothing about the value either.  Comparisons and signed divisions that give a value, which
-are made with jumps otherwise (bpf.select), are made without.  An index or a size is depended on in any case,
-and so is all it was made of: these go through memory, behind which the verifier does not look.
+are made with jumps otherwise (bpf.select), are made without; a constant from one of several ways is that zero
+xor-ed with it.  An index or a size is depended on in any case, and so is all it was made of: these go through
+memory, behind which the verifier does not look.  (Before Linux 6.8 it looks back across no bpf_loop and takes
+everything for depended on; and a known 0 is depended on when it is spilled.)
 """
 
 from __future__ import annotations
@@ -51,14 +53,13 @@ class _Registers:
     """What the verifier may know of each register."""
 
     def __init__(self, function: Function) -> None:
-        counts = set_counts(function)
+        self.counts = counts = set_counts(function)
         reads = [0] * function.regs
         self.pointers = pointers(function)
         self.told: set[Reg] = set()  # it must learn from branches: sizes that must not be 0
-        self.read: set[Reg] = set()  # set once, by a call or from memory that is not the stack
+        self.slots: set[Operand] = set()  # the addresses of stack slots
         self.aligned: dict[Reg, int] = {}  # set once, to a multiple of a power of two
         unknown = []  # set once, by a call or from whatever memory
-        slots: set[Operand] = set()
         for block in function.blocks:
             for instr in block.instrs:
                 op, dst, args = instr.op, instr.dst, instr.args
@@ -70,13 +71,11 @@ class _Registers:
                         if args[0] == "probe_write_user":
                             self.told.add(arg.reg)
                 if op == "slot":
-                    slots.add(dst)
+                    self.slots.add(dst)
                 elif op == "shl" and type(args[1]) is int and counts[dst] == 1:
                     self.aligned[dst] = 1 << (args[1] & 63)
                 elif (op == "load" or op == "call") and counts[dst] == 1:
                     unknown.append(dst)
-                    if op == "call" or args[0] not in slots:
-                        self.read.add(dst)
         self.unknown = {reg for reg in unknown if reads[reg] == 1}
 
     def any_pointer(self, operands: tuple[Operand, ...]) -> bool:
@@ -101,6 +100,9 @@ class _Rewriter:
         self.known = known
         self.words = words
         self.uses_words = False
+        # What this block has from a call or from memory that is not the stack.  Not from before a `loop`: a
+        # verifier before 6.8 does not look back across one, and takes all there is for depended on.
+        self.read: set[Reg] = set()
         self.regs = words.regs
         self.out: list[Instr] = []
         self.span: Span | None = None
@@ -110,6 +112,7 @@ class _Rewriter:
         blocks = []
         for n, block in enumerate(self.function.blocks):
             self.out = []
+            self.read.clear()
             if not n:
                 self.zero = self.emit("load", self.emit("value", "globals", ZERO), 0, 8)
             for instr in block.instrs:
@@ -132,7 +135,7 @@ class _Rewriter:
 
     def through_memory(self, reg: Operand) -> Operand:
         """A copy of which it does not know where it is from."""
-        if type(reg) is not Reg or reg in self.known.read or reg in self.known.told or reg in self.known.pointers:
+        if type(reg) is not Reg or reg in self.read or reg in self.known.told or reg in self.known.pointers:
             return reg
         self.uses_words = True
         self.out.append(Instr("store", NO_REG, (self.words.pointer, 0, 8, reg), self.span))
@@ -141,6 +144,12 @@ class _Rewriter:
 
     def instr(self, instr: Instr) -> None:
         op, args = instr.op, instr.args
+        if op == "loop":
+            self.read.clear()
+        elif op == "call" or (op == "load" and args[0] not in self.known.slots):
+            self.read.add(instr.dst)
+        else:
+            self.read.discard(instr.dst)
         if op == "br":
             args = (args[0], self.hide(args[1]), self.hide(args[2]), *args[3:])
         elif op == "at":
@@ -151,6 +160,9 @@ class _Rewriter:
             op, args = self.comparison(*args)  # type: ignore[arg-type]
         elif op in ("sdiv", "smod"):
             op, args = self.division(op, *args)
+        elif op == "mov" and type(args[0]) is int and self.known.counts[instr.dst] > 1:
+            if instr.dst not in self.known.pointers:  # one of several that meet
+                op, args = "xor", (self.zero, args[0])
         self.out.append(instr if args is instr.args else Instr(op, instr.dst, args, instr.span))
 
     def bounded(self, size: Bounded) -> Bounded:
