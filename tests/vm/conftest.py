@@ -127,7 +127,9 @@ def vm() -> Iterator[Machine]:
     command += ["--user", "root", "--cpus", "2", "--memory", "1G", "--rwdir", str(folder)]
     cached = "local,id=cached,path=/,security_model=none,readonly=on,multidevs=remap"
     command += ["--show-boot-console", "--script-sh", f"sh {shlex.quote(str(folder / 'agent'))}"]
-    command += ["--qemu-opts", "-fsdev", cached, "-device", "virtio-9p-pci,fsdev=cached,mount_tag=cached"]
+    # On one thread of the host: with one for each CPU, qemu (7.2, Debian 12) may go on executing the int3 of a
+    # tracepoint's jump label after another CPU has patched it away, for ever (a soft lockup in asm_exc_int3).
+    command += ["--qemu-opts", "-accel", "tcg,thread=single", "-fsdev", cached, "-device", "virtio-9p-pci,fsdev=cached,mount_tag=cached"]
     environment = os.environ | {"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"}
     with open(folder / "console", "wb") as console:
         # Through a pipe: qemu opens a plain file anew for each of its ports, each at offset 0.
