@@ -243,7 +243,7 @@ class Session:
         self._globals = self._maps["globals"].memory()
         self._set_state(INACTIVE)
         self._set_clock()
-        self._ring = RingBuffer(self._maps["ring"])
+        self._ring = RingBuffer(self._maps["ring"], max([layout.size for layout in self._image.layouts], default=0))
         self._epoll.register(self._ring.fd, select.EPOLLIN)
         if self._image.looks_up_names:
             for probe in self._image.probes.values():

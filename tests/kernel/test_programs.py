@@ -7,7 +7,7 @@ from kernel_asm import DISCARD, EXIT, RING, addi, call, emit, jnei, ld_imm64, ld
 
 from dsight.bpf.spec import Insn, MapSpec, ProgramSpec
 from dsight.errors import FeatureError, KernelError, VerifierError
-from dsight.kernel import maps, programs
+from dsight.kernel import maps, programs, ringbuf
 from dsight.kernel.ringbuf import HEADER_SIZE, RingBuffer
 from dsight.source import Source, Span
 
@@ -32,7 +32,9 @@ def test_wide_immediates_arrive_whole(value: int) -> None:
     m.close()
 
 
-def test_records_go_round_the_ring_and_stay_contiguous() -> None:
+@pytest.mark.parametrize("step", [ringbuf.STEP, 4096])
+def test_records_go_round_the_ring_and_stay_contiguous(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ringbuf, "STEP", step)  # 4096: a window of half the ring
     ring = maps.create(RING)
     kept = programs.load(ProgramSpec("keep", "raw_tp", emit((ldx(3, 9, 0),))), {"ring": ring})
     dropped = programs.load(ProgramSpec("drop", "raw_tp", emit((movi(3, 1),), DISCARD)), {"ring": ring})
@@ -40,7 +42,7 @@ def test_records_go_round_the_ring_and_stay_contiguous() -> None:
     assert reader.pending() == 0 and len(reader.view()) == 0
     for n in range(3000):  # 16 bytes each: round the ring of 16 KiB almost three times
         kept.test_run(struct.pack("<Q", n))
-        if n % 700 == 0 or n == 2999:
+        if n % (700 if step > 4096 else 200) == 0 or n == 2999:
             view = reader.view()
             assert len(view) == reader.pending()
             # length 8, neither BUSY nor DISCARD; the kernel's own; the data
