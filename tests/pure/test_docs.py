@@ -20,7 +20,7 @@ DOCUMENTS = sorted([*REPO.glob("*.md"), *REPO.glob("docs/**/*.md"), *REPO.glob("
 SCRIPTS = sorted(REPO.glob("examples/**/*.d"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 OPTIONS = {"dtrace": "-n -s -q -l -c -p -o -x -w -e -S -v -V -Z -D --dump", "dsight": "-c -p --comm --port --to"}
-OPTIONS["dsight"] += " --failed --expect --for --user --json"
+OPTIONS["dsight"] += " --failed --expect --for --user --unit --json"
 
 
 def relative(path: Path) -> str:
@@ -38,7 +38,8 @@ def commands(path: Path) -> list[list[str]]:
         if kind in ("", "sh"):
             for line in text.splitlines():
                 if re.match(r"(sudo|make|dtrace|dsight|\.venv/|tools/)\b", line):
-                    found.append(shlex.split(line, comments=True))
+                    words = shlex.split(line, comments=True)
+                    found.append(words[: words.index("|")] if "|" in words else words)
     return found
 
 

@@ -176,7 +176,7 @@ class TextFace:
         cells = [fit(text, width) for text, width in zip(texts[:4], self._widths)]
         cells[3] = self._paint(_COLOURS.get(word, ""), cells[3])
         line = " ".join(cells) + " " + texts[4].rjust(self._widths[4])
-        return f"{line}  {why}" if why else line
+        return f"{line}  {why}" if why else line.rstrip()
 
     def _write(self, lines: list[str]) -> None:
         self._out.write("\n".join([*self._head(), *lines]) + "\n")
