@@ -7,7 +7,7 @@ SBIN ?= /usr/sbin
 ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: help setup watch test lint format bench story golden install uninstall clean
+.PHONY: help setup watch test lint format bench curves story golden install uninstall clean
 
 help:                   ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -33,10 +33,17 @@ format:                 ## rewrite the sources in the house's format
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
-bench:                  ## measure against the other tracers installed (root; ARGS='--rounds 2')
+bench:                  ## measure against the other tracers installed (root; ARGS='--rounds 2'); build/bench.json
 	@tools/setup run
-	@.venv/bin/python bench/bench.py $(ARGS)
-	@.venv/bin/python bench/compile.py
+	@mkdir -p build
+	@.venv/bin/python bench/bench.py --json build/bench.json $(ARGS)
+	@.venv/bin/python bench/code.py --json build/code.json
+
+curves:                 ## how cost grows with the size of the work (root); docs/images/curves.svg
+	@tools/setup run
+	@.venv/bin/python -c 'import matplotlib' 2>/dev/null || .venv/bin/python -m pip install -q matplotlib
+	@mkdir -p build
+	@.venv/bin/python bench/curves.py --json build/curves.json --svg docs/images/curves.svg $(ARGS)
 
 story:                  ## the README's story: run it, and `make watch` in another terminal
 	@tools/setup run

@@ -466,7 +466,8 @@ def main():
     ap.add_argument("--full", action="store_true")
     ap.add_argument("--flood", type=int, default=0, metavar="N", help="also N events from every CPU at once")
     ap.add_argument("--rounds", type=int, default=5)
-    ap.add_argument("--json")
+    ap.add_argument("--json", metavar="FILE", help="keep what was measured")
+    ap.add_argument("--against", metavar="FILE", help="a --json of another run, to compare with")
     ap.add_argument("--build", help="keep what is compiled here")
     a = ap.parse_args()
     if lacking():
@@ -541,6 +542,9 @@ def main():
                     n, med[n]["really_lost"], med[n]["said_lost"]
                 )
             )
+    if a.against:
+        with open(a.against) as f:
+            compare(names, med, json.load(f)["medians"])
     took = "%d tracers, %d rounds, %.0f s" % (len(names), a.rounds, time.monotonic() - began)
     if "ours" not in names:
         print("bench: peers only: " + took)
@@ -564,6 +568,17 @@ def main():
     budgets(med)
     print("bench: ours ahead in %d of %d comparisons, furthest behind %.2fx in %s; %s" % (ahead, of, *worst, took))
     return 1 if failed else 0
+
+
+def compare(names, med, then):
+    """This run's medians over those of another; the machine may have been another too."""
+
+    def ratio(n, m):
+        x, y = med[n].get(m[0]), then.get(n, {}).get(m[0])
+        return "-" if x is None or y is None else "%.2f" % (max(x, 0.1) / max(y, 0.1))
+
+    print("\nthis run / that of --against (k/s: more is better; all else: less is)")
+    table(names, ratio)
 
 
 def budgets(med):

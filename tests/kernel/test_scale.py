@@ -83,7 +83,7 @@ def test_300_clauses_on_one_probe(here: Machine) -> None:
 
 
 def test_programs_grow_linearly_with_clauses(here: Machine) -> None:
-    """Instructions, of all parts together: what loading and firing cost grows with.  (bench/compile.py times it.)"""
+    """Instructions, of all parts together: what loading and firing cost grows with.  (bench/curves.py times it.)"""
 
     def size(count: int) -> int:
         trace = Trace(clauses(count), on=here)
