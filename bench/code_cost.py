@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The programs dsight loads beside those clang -O2 makes of the same in C (conn.bpf.c).
 
-    code.py [--calls N] [--rounds N] [--json FILE]
+    code_cost.py [--calls N] [--rounds N] [--json FILE]
 
 For each pair: instructions (as the verifier left them), helper calls, bytes of machine code, and what
 a run takes in the kernel's own count (bpf_stats_enabled(7): the mean, helpers included), the least of
