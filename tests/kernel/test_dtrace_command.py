@@ -31,7 +31,7 @@ def test_listing_everything_is_quick_and_complete() -> None:
     listed()  # the index of kernel types is cached by now
     began = time.monotonic()
     probes = listed()
-    assert time.monotonic() - began < 2  # a second on a machine of its own
+    assert time.monotonic() - began < 5  # half a second on a machine of its own
     assert len(probes) > 1000
     names = {name for _, name in probes}
     assert {"dtrace:BEGIN", "dtrace:END", "dtrace:ERROR", "profile:tick-1", "profile:profile-97"} <= names

@@ -104,7 +104,7 @@ def test_ctrl_c_at_any_moment_of_starting(milliseconds: int) -> None:
         process.send_signal(signal.SIGINT)
         began = time.monotonic()
         out, err = process.communicate(timeout=SECONDS)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 5  # a tenth of a second on a machine of its own
     finally:
         process.kill()
         process.wait()

@@ -45,7 +45,7 @@ class Watch:
         began = time.monotonic()
         _, err = self.process.communicate(timeout=30)
         assert self.process.returncode == 0, err
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15  # it waits for nothing but the kernel
         return self.reports()
 
     def reports(self) -> list[dict]:
