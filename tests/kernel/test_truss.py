@@ -47,6 +47,30 @@ def test_what_it_starts_and_how_each_ended() -> None:
     assert done.returncode == 128 + 15
     assert "cat[" in done.stderr and "+++ exited with 0 +++" in done.stderr
     assert done.stderr.rstrip().endswith("+++ killed by SIGTERM +++")
+    # the kernel ends a process's threads by SIGKILL: told is the signal that was sent, and who sent it
+    (kill,) = [line for line in done.stderr.splitlines() if "] kill(" in line]
+    who = kill.partition("kill(")[2].partition(",")[0]
+    assert f"--- SIGTERM {{si_signo=SIGTERM, si_code=SI_USER, si_pid={who}, si_uid=0}} ---" in done.stderr
+    assert "SIGKILL" not in done.stderr
+
+
+def test_data_in_several_pieces_and_descriptors_on_their_way() -> None:
+    code = """if True:
+        import array, os, socket
+        r, w = os.pipe()
+        os.writev(w, [b"hello", b"world"])
+        os.readv(r, [bytearray(5), bytearray(50)])
+        a, b = socket.socketpair()
+        a.sendmsg([b"one", b"two"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0]))])
+        b.recvmsg(100, 100)
+        """
+    done = truss("-e", "writev,readv,sendmsg,recvmsg", sys.executable, "-ISc", code)
+    write, read, send, receive, end = done.stderr.splitlines()
+    assert '[{iov_base="hello", iov_len=5}, {iov_base="world", iov_len=5}], 2) = 10' in write
+    assert '[{iov_base="hello", iov_len=5}, {iov_base="world", iov_len=50}], 2) = 10' in read
+    assert 'msg_iov=[{iov_base="one", iov_len=3}, {iov_base="two", iov_len=3}]' in send and "cmsg_data=[0]" in send
+    assert 'msg_iov=[{iov_base="onetwo", iov_len=100}]' in receive and "cmsg_type=SCM_RIGHTS" in receive
+    assert end == "+++ exited with 0 +++"
 
 
 def test_failed_summary_and_json() -> None:

@@ -14,7 +14,7 @@ from dsight.calls.structs import pointer, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 AT_FDCWD = -100
 _AF_NETLINK = 16
@@ -23,6 +23,12 @@ _FUTEX_TIMED = (0, 6, 9, 11, 13)  # operations whose fourth argument is a time, 
 _F_DUPFD, _F_SETFD, _F_GETFL, _F_SETFL, _F_DUPFD_CLOEXEC = 0, 2, 3, 4, 1030
 _LOCKS = (5, 6, 7, 36, 37, 38)
 _TERMIOS, _FIONREAD, _FIONBIO, _TIOCGWINSZ = range(0x5401, 0x5405), 0x541B, 0x5421, 0x5413
+_FIOASYNC = 0x5452
+# prctl(2): how many arguments an option has; 4 where it is not here
+_PRCTL_ARGUMENTS = {
+    1: 1, 2: 1, 3: 0, 4: 1, 7: 0, 8: 1, 14: 0, 15: 1, 16: 1, 21: 0, 23: 1, 24: 1, 27: 0, 28: 1, 29: 1, 30: 0, 36: 1,
+    37: 1, 0x59616D61: 1,
+}  # fmt: skip
 _PIDS = (0x540F, 0x5410, 0x5429)  # TIOCGPGRP, TIOCSPGRP, TIOCGSID
 
 
@@ -86,45 +92,64 @@ class Call:
 
 def arguments(call: Call, limit: int) -> list[str]:
     """Text of each argument that means something; `limit`: bytes of data shown."""
-    out: list[str] = []
+    named = call.name == "clone"  # whose arguments stand in another order on each machine
+    return [f"{name}={text}" if named else text for name, text, _ in named_arguments(call, limit)]
+
+
+def named_arguments(call: Call, limit: int) -> list[tuple[str, str, int]]:
+    """(name, text, value) of each argument that means something."""
+    out: list[tuple[str, str, int]] = []
     fds = 0
-    for i, arg in enumerate(call.spec.args[: len(call.args)]):
-        kind, value = arg.kind, call.args[i]
-        if kind in ("fd", "dirfd"):
-            out.append(descriptor(value, call.files[fds] if fds < 2 else "", kind == "dirfd"))
+    for i, (arg, value) in enumerate(zip(call.spec.args, call.args)):
+        if arg.kind in ("fd", "dirfd"):
+            text = descriptor(value, call.files[fds] if fds < 2 else "", arg.kind == "dirfd")
             fds += 1
-        elif kind == "omode" and not _has_mode(call, i):
-            continue
         else:
-            out.append(_argument(call, i, kind, value, limit))
-    if call.name == "fcntl" and signed(call.args[1]) in (1, 3, 9, 11, 1025, 1032, 1034):
-        del out[2:]  # commands without an argument
-    elif call.name == "futex" and len(out) > 4:
-        del out[_futex_arguments(call.args[1]) :]
-    elif call.name == "prctl":
-        del out[5 if call.args[4] else 4 if call.args[3] else 3 if call.args[2] else 2 :]
-    return out
+            text = _argument(call, i, arg.kind, value, limit)
+        out.append((arg.name, text, value))
+    used = _USED.get(call.name)
+    return out if used is None or len(call.args) < len(call.spec.args) else [out[i] for i in used(call)]
+
+
+def _open_used(call: Call) -> range:
+    """Without the mode, unless a file may be made: O_CREAT, O_TMPFILE."""
+    flags = call.args[len(call.spec.args) - 2]
+    return range(len(call.spec.args) - (0 if flags & 0x400040 else 1))
+
+
+def _fcntl_used(call: Call) -> range:
+    return range(2 if signed(call.args[1]) in (1, 3, 9, 11, 1025, 1032, 1034) else 3)
+
+
+def _futex_used(call: Call) -> tuple[int, ...]:
+    """As futex(2) has them for each operation."""
+    operation = call.args[1] & 0x7F
+    if operation in (9, 10):  # with a bit set, and FUTEX_WAIT_BITSET with a time
+        return (0, 1, 2, 3, 5) if operation == 9 else (0, 1, 2, 5)
+    return (0, 1, 2) if operation in (1, 7, 8) else (0, 1, 2, 3) if operation in (0, 6, 13) else (0, 1, 2, 3, 4, 5)
+
+
+def _prctl_used(call: Call) -> range:
+    return range(1 + _PRCTL_ARGUMENTS.get(signed(call.args[0]), 4))
+
+
+def _clone_used(call: Call) -> list[int]:
+    """Those that its flags say are read."""
+    flags = {"parent_tidptr": 0x101000, "child_tidptr": 0x1200000, "tls": 0x80000}
+    rest = [i for i, arg in enumerate(call.spec.args) if call.args[0] & flags.get(arg.name, 0)]
+    return [1, 0, *rest]
+
+
+_USED: dict[str, Callable[[Call], Iterable[int]]] = {
+    "open": _open_used, "openat": _open_used, "mq_open": lambda call: (0, 1, 2, 3) if call.args[1] & 0x40 else (0, 1),
+    "fcntl": _fcntl_used, "futex": _futex_used, "prctl": _prctl_used, "clone": _clone_used,
+}  # fmt: skip
 
 
 def given_first(call: Call) -> int:
     """How many of its arguments are known when it begins: those before the first that the kernel writes."""
     kinds = [arg.kind for arg in call.spec.args]
     return next((i for i, kind in enumerate(kinds) if kind.endswith(">") or kind[0] == ">"), len(kinds))
-
-
-def named_arguments(call: Call, limit: int) -> list[tuple[str, str]]:
-    """(name, text) of each argument shown."""
-    labels = [a.name for a in call.spec.args]
-    return list(zip(labels, arguments(call, limit)))
-
-
-def _has_mode(call: Call, i: int) -> bool:
-    return bool(call.args[i - 1] & 0x40 or call.args[i - 1] & 0x400000)  # O_CREAT, O_TMPFILE
-
-
-def _futex_arguments(op: int) -> int:
-    op &= 0x7F
-    return 3 if op in (1, 7, 8) else 4 if op in (0, 6, 13) else 6
 
 
 def descriptor(value: int, file: str, directory: bool = False) -> str:
@@ -201,15 +226,30 @@ def _struct(call: Call, i: int, kind: str, address: int) -> str:
     else:
         found = _block(call, address, False)
     if found is None:
-        return pointer(address)
+        return "[]" if kind.endswith("[ret]") and call.result == 0 else pointer(address)
     size, data = found
     name, bracket, _ = kind.lstrip("<>").partition("[")
     data = data[:size]
     if name == "opt":
         return _option(call, data)
+    if name == "cpuset":  # getaffinity returns how many bytes it wrote
+        data = data[: call.result or 0] if written else data[: call.args[i - 1]]
+    if name == "wstatus" and not call.result:
+        return pointer(address)
+    if kind == "<>uint" and call.result is not None:
+        return _length(call, address, data)
     if bracket:
         return structs.array(name, data, size // structs.SIZES[name])
     return structs.text_of(name, data, size)
+
+
+def _length(call: Call, address: int, data: bytes) -> str:
+    """The length of an address: of the buffer, and where that is another, what the kernel wrote."""
+    before = call.seen.blocks.get(address)
+    text = structs.text_of("uint", data, 4)
+    if before is None or call.error or len(before[1]) < 4 or before[1][:4] == data[:4]:
+        return text
+    return f"[{int.from_bytes(before[1][:4], 'little')} => {text[1:]}"
 
 
 def _option(call: Call, data: bytes) -> str:
@@ -352,26 +392,35 @@ def _messages(call: Call, address: int, count: int, limit: int, back: bool) -> s
 
 
 def _argv(call: Call, i: int, value: int, limit: int) -> str:
-    """Pointers to strings, ended by NULL; `call.back` has those of execve(2) that succeeded, at address 0."""
-    block = call.back.blocks.get(0)
-    if block is not None:
-        size, data = block
-        words = data[:size].split(b"\0")[:-1] if size <= len(data) else data.split(b"\0")
-        shown = [quoted(word) for word in words]
-        return "[" + ", ".join(shown + ["..."] * (size > len(data))) + "]"
+    """Pointers to strings, ended by NULL.  `call.seen` has the first; those of execve(2) that succeeded are whole in
+    `call.back` at address 0, but of a script's only behind those of its interpreter."""
     found = _block(call, value, False)
+    asked, complete = ([], False) if found is None else _asked(call, found[1])
+    block = call.back.blocks.get(0)
+    if block is not None and not complete:
+        size, data = block
+        words = data.split(b"\0")[:-1] if size <= len(data) else data.split(b"\0")
+        rest = asked[1:]
+        at = next((n for n in range(1, len(words)) if words[n : n + len(rest)] == rest), 1) if rest else 0
+        shown = [quoted(word) for word in (asked[:1] + words[at:] if rest else words)]
+        return "[" + ", ".join(shown + ["..."] * (size > len(data))) + "]"
     if found is None:
         return pointer(value)
-    out: list[str] = []
-    for at in range(0, len(found[1]) - 7, 8):
-        address = int.from_bytes(found[1][at : at + 8], "little")
+    return "[" + ", ".join([_path(word) for word in asked] + ["..."] * (not complete)) + "]"
+
+
+def _asked(call: Call, pointers: bytes) -> tuple[list[bytes], bool]:
+    """The strings that were copied when the call began, and whether they are all."""
+    out: list[bytes] = []
+    for at in range(0, len(pointers) - 7, 8):
+        address = int.from_bytes(pointers[at : at + 8], "little")
         if not address:
-            return "[" + ", ".join(out) + "]"
+            return out, True
         text = call.seen.texts.get(address)
         if text is None:
             break
-        out.append(_path(text))
-    return "[" + ", ".join([*out, "..."]) + "]"
+        out.append(text)
+    return out, False
 
 
 # -- words whose meaning hangs on others
@@ -426,11 +475,11 @@ def _ioctl_request(value: int) -> str:
 def _ioctl_argument(call: Call, i: int, value: int, limit: int) -> str:
     request = call.args[1] & 0xFFFFFFFF
     block = _block(call, value, True) if not call.error and call.result is not None else None
-    if request == _FIONBIO:
+    if request in (_FIONBIO, _FIOASYNC):
         block = _block(call, value, False)
     if block is None:
         return pointer(value)
-    if request in (_FIONREAD, _FIONBIO, *_PIDS):
+    if request in (_FIONREAD, _FIONBIO, _FIOASYNC, *_PIDS):
         return f"[{int.from_bytes(block[1][:4], 'little', signed=True)}]"
     if request == _TIOCGWINSZ:
         rows, columns = (int.from_bytes(block[1][n : n + 2], "little") for n in (0, 2))
@@ -443,12 +492,14 @@ def _ioctl_argument(call: Call, i: int, value: int, limit: int) -> str:
 
 def _prctl_argument(call: Call, i: int, value: int, limit: int) -> str:
     option = signed(call.args[0])
-    if option == 15:  # PR_SET_NAME: 16 bytes
-        block = _block(call, value, False)
+    if option in (15, 16):  # PR_SET_NAME, PR_GET_NAME: 16 bytes
+        block = _block(call, value, option == 16)
         return pointer(value) if block is None else quoted(block[1][:16].split(b"\0")[0])
+    if option in (23, 24):  # PR_CAPBSET_READ, PR_CAPBSET_DROP
+        return names.enum(signed(value), "cap")
     if option == 1:
         return names.signal(signed(value))
-    return f"{value:#x}"
+    return _hexadecimal(value) if option in (2, 16, 22, 35, 37, 0x53564D41) else str(value)
 
 
 def _socket_type(value: int) -> str:
@@ -471,6 +522,25 @@ def _clone_flags(value: int) -> str:
 def _futex_operation(value: int) -> str:
     marks = ("_PRIVATE" if value & 0x80 else "") + ("|FUTEX_CLOCK_REALTIME" if value & 0x100 else "")
     return names.enum(value & 0x7F, "futex") + marks
+
+
+def _clock(value: int) -> str:
+    """clockid_t; negative: ~id << 3, and below it the clock, 4 for a thread's (linux/posix-timers.h)."""
+    number = signed(value)
+    if number >= 0:
+        return names.enum(number, "clock")
+    owner, kind = ~(number >> 3), number & 7
+    if kind == 3:
+        return f"FD_TO_CLOCKID({owner})"
+    label = ("CPUCLOCK_PROF", "CPUCLOCK_VIRT", "CPUCLOCK_SCHED", "3")[kind & 3]
+    return f"MAKE_{'THREAD' if kind & 4 else 'PROCESS'}_CPUCLOCK({owner}, {label})"
+
+
+def _statx_flags(value: int) -> str:
+    value &= 0xFFFFFFFF
+    if value & 0x6000:  # AT_STATX_SYNC_TYPE
+        return names.flags(value, "at")
+    return "AT_STATX_SYNC_AS_STAT" + (f"|{names.flags(value, 'at')}" if value else "")
 
 
 def _hexadecimal(value: int) -> str:
@@ -500,6 +570,9 @@ _SIMPLE: dict[str, Callable[[int], str]] = {
     "socktype": _socket_type,
     "futexop": _futex_operation,
     "ioctlcmd": _ioctl_request,
+    "clock": _clock,
+    "statxflags": _statx_flags,
+    "bitset": lambda v: "FUTEX_BITSET_MATCH_ANY" if v & 0xFFFFFFFF == 0xFFFFFFFF else f"{v & 0xFFFFFFFF:#x}",
 }
 
 _SPECIAL: dict[str, Callable[[Call, int, int, int], str]] = {

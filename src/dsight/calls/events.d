@@ -41,6 +41,18 @@ rawtp:::sched_process_exit
 	ours[args[0]->tgid] = 0;
 }
 
+/* Fatal: a signal that ends its process.  The kernel marks the process, then wakes its threads by SIGKILL, which is all
+   that signal_deliver shows; SIGNAL_GROUP_EXIT, include/linux/sched/signal.h */
+rawtp:::signal_generate
+/ours[args[2]->tgid] && args[2]->signal->flags & 4 && args[2]->signal->group_exit_code == args[0]/
+{
+	trace(args[2]->tgid); trace(args[0]);
+	this->info = (uint64_t)args[1] > 1;
+	trace(this->info ? args[1]->si_code : (uint64_t)args[1] ? 128 : 0);
+	trace(this->info ? args[1]->_sifields._kill._pid : (uint64_t)args[1] ? -1 : pid);
+	trace(this->info ? args[1]->_sifields._kill._uid : uid);
+}
+
 /* Signal: delivered, to a handler (1 when it is default) */
 rawtp:::signal_deliver
 /ours[pid]/

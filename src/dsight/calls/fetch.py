@@ -27,11 +27,11 @@ _ONE, _NEXT, _RESULT, _POINTED = range(4)
 
 
 class Fetch(Value):
-    """The words of one call."""
+    """The words of one call, at entry and at return; a word's place is its slot."""
 
     what: int
     entry: tuple[int, ...] = ()
-    back: tuple[int, ...] = ()  # at return
+    back: tuple[int, ...] = ()
 
 
 def fetch(spec: Spec) -> Fetch:
@@ -66,7 +66,7 @@ def fetch(spec: Spec) -> Fetch:
             (entry if kind[-1] == "<" else back).append(_word(number, _ONE, size, large=True))
         elif kind in ("ioctlarg", "futexarg", "prctlarg", "fcntlarg"):
             entry.append(_word(number, _ONE, 32))
-            if kind == "ioctlarg":
+            if kind in ("ioctlarg", "prctlarg"):
                 back.append(_word(number, _ONE, 32))
         elif kind[0] in "<>":
             word = _of_struct(number, kind.lstrip("<>"))
@@ -80,7 +80,9 @@ def fetch(spec: Spec) -> Fetch:
         what |= CLOSES
     if spec.name in EXECS:
         back = []
-    return Fetch(what, tuple(entry[:SLOTS]), tuple(back[:SLOTS]))
+    # From the last slot on: memory that was not there at entry is tried again at return, in the slots that are free.
+    free = (0,) * (SLOTS - len(back[:SLOTS]))
+    return Fetch(what, tuple(entry[:SLOTS]), free + tuple(back[SLOTS - 1 :: -1] if back else ()))
 
 
 def _word(number: int, how: int, size: int, large: bool = False) -> int:

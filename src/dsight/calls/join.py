@@ -28,6 +28,8 @@ SLOW = 100_000_000  # ns after which a call is shown as unfinished
 MOST_FILES = 16384  # open files whose names are kept
 MOST_THREADS = 65536
 
+_SIGKILL = 9
+
 # Calls whose registers are new ones when they return.
 _CHANGED = frozenset({"execve", "execveat", "rt_sigreturn"})
 
@@ -106,10 +108,11 @@ class Joiner:
         self._memory: dict[int, tuple[int, Memory]] = {}  # by tid: when, what
         self._files: dict[int, str] = {}  # by the address of struct file
         self._makers: dict[int, int] = {}  # child's tid -> parent's, while its call is open
+        self._fatal: dict[int, tuple[int, int, int, int]] = {}  # by pid: signal, code, sender, its uid
         self._handlers: dict[str, Callable[..., list[Any]]] = {
             "Call": self._call, "Return": self._return, "Text": self._text, "Memory": self._block,
             "File": self._file, "Socket": self._socket, "Fork": self._fork, "Exec": self._exec, "Args": self._args,
-            "Exit": self._exit, "Signal": self._signal,
+            "Exit": self._exit, "Fatal": self._fatal_signal, "Signal": self._signal,
         }  # fmt: skip
 
     def feed(self, kind: str, values: tuple[Any, ...]) -> list[Any]:
@@ -182,7 +185,7 @@ class Joiner:
             return [*events, call]
         del self._open[tid]
         call.end = time
-        call.result = None if number < 0 else result
+        call.result = result
         if back.texts or back.blocks:
             if call.back is NOTHING:
                 call.back = back
@@ -296,10 +299,22 @@ class Joiner:
         events.append(Exit(time, tid, pid, self._comm(pid), bool(last), status))
         if last:
             self.comms.pop(pid, None)
+            self._fatal.pop(pid, None)
         return events
 
-    def _signal(self, time: int, tid: int, pid: int, *values: int) -> list[Any]:
-        return [Signal(time, tid, pid, self._comm(pid), *values)]
+    def _fatal_signal(self, pid: int, number: int, code: int, sender: int, uid: int) -> list[Any]:
+        if len(self._fatal) >= MOST_THREADS:
+            del self._fatal[next(iter(self._fatal))]
+        self._fatal.setdefault(pid, (number, code, sender, uid))
+        return []
+
+    def _signal(self, time: int, tid: int, pid: int, number: int, handler: int, code: int, *values: int) -> list[Any]:
+        if number == _SIGKILL:  # how the kernel ends each thread: by the signal that was sent, or exit_group, or execve
+            sent = self._fatal.pop(pid, None)
+            if sent is None:
+                return []
+            return [Signal(time, tid, pid, self._comm(pid), sent[0], 0, *sent[1:], 0, 0)]
+        return [Signal(time, tid, pid, self._comm(pid), number, handler, code, *values)]
 
     def _comm(self, pid: int) -> str:
         """The process's name as far as the records have come; "?" where none told it."""

@@ -217,7 +217,7 @@ def script(
             if any(what >> WHAT[f"str{slot}"] & 7 for what in whats):
                 parts["TEXTS"] += _TEXT.format(both=_BOTH, shift=3 * slot)
         for slot in range(SLOTS):
-            if any(len(call.entry) > slot or len(call.back) > slot for call in calls.values()):
+            if any(any(words[slot : slot + 1]) for call in calls.values() for words in (call.entry, call.back)):
                 parts["MEMORY"] += _MEMORY.format(both=_BOTH, d=f"d{slot}", small=small, large=large)
         if any(what & 0x78 for what in whats):
             parts["VECTORS"] = _MESSAGE.format(both=_BOTH, large=large)
@@ -244,14 +244,14 @@ def _init(calls: dict[int, Fetch]) -> str:
     lines = ["tracer = pid;"]
     for number, call in calls.items():
         lines.append(f"truss_what[{number}] = {call.what:#x};")
-        lines += [f"truss_in{n}[{number}] = {word:#x};" for n, word in enumerate(call.entry)]
-        lines += [f"truss_out{n}[{number}] = {word:#x};" for n, word in enumerate(call.back)]
+        lines += [f"truss_in{n}[{number}] = {word:#x};" for n, word in enumerate(call.entry) if word]
+        lines += [f"truss_out{n}[{number}] = {word:#x};" for n, word in enumerate(call.back) if word]
     return "BEGIN\n{\n\t" + "\n\t".join(lines) + "\n}\n"
 
 
 def _records(text: str) -> tuple[str, ...]:
     """The record of each clause: the last comment before it, if that names one."""
-    names = {"Call", "Return", "Text", "Memory", "File", "Socket", "Fork", "Exec", "Args", "Exit", "Signal"}
+    names = {"Call", "Return", "Text", "Memory", "File", "Socket", "Fork", "Exec", "Args", "Exit", "Fatal", "Signal"}
     found, comment = [], ""
     for line in text.split("\n"):
         if line.startswith("/* "):

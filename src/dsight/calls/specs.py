@@ -24,6 +24,8 @@ Arguments of calls that are not here have the types the kernel gives them (trace
 
 from __future__ import annotations
 
+import os
+
 from dsight.value import Value
 
 _TABLE = """
@@ -39,7 +41,7 @@ stat(path:s statbuf:>stat)
 fstat(fd:fd statbuf:>stat)
 lstat(path:s statbuf:>stat)
 newfstatat(dirfd:dirfd path:s statbuf:>stat flags:|at)
-statx(dirfd:dirfd path:s flags:|at mask:|statx statxbuf:>statx)
+statx(dirfd:dirfd path:s flags:statxflags mask:|statx statxbuf:>statx)
 statfs(path:s buf:>statfs)
 fstatfs(fd:fd buf:>statfs)
 poll(fds:<>pollfd[] nfds:u timeout:d) poll
@@ -61,6 +63,8 @@ munlockall()
 mincore(addr:p length:U vec:p)
 brk(addr:p) x
 pkey_mprotect(addr:p length:U prot:|prot pkey:d)
+pkey_alloc(flags:x access:|pkey)
+pkey_free(pkey:d)
 membarrier(cmd:=membarrier flags:x cpu_id:d)
 rt_sigaction(signum:sig act:<sigaction oldact:>sigaction sigsetsize:U)
 rt_sigprocmask(how:=sigmask set:<sigset oldset:>sigset sigsetsize:U)
@@ -95,10 +99,10 @@ dup2(fd:fd newfd:d) fd
 dup3(fd:fd newfd:d flags:oflags0) fd
 sched_yield()
 nanosleep(req:<timespec rem:>timespec)
-clock_nanosleep(clockid:=clock flags:|timer req:<timespec rem:>timespec)
-clock_gettime(clockid:=clock tp:>timespec)
-clock_settime(clockid:=clock tp:<timespec)
-clock_getres(clockid:=clock res:>timespec)
+clock_nanosleep(clockid:clock flags:|timer req:<timespec rem:>timespec)
+clock_gettime(clockid:clock tp:>timespec)
+clock_settime(clockid:clock tp:<timespec)
+clock_getres(clockid:clock res:>timespec)
 gettimeofday(tv:>timeval tz:p)
 time(tloc:p)
 getitimer(which:=itimer value:>itimerval)
@@ -128,10 +132,10 @@ getresuid(ruid:>uint euid:>uint suid:>uint)
 getresgid(rgid:>uint egid:>uint sgid:>uint)
 setfsuid(uid:u)
 setfsgid(gid:u)
-getgroups(size:d list:p)
+getgroups(size:d list:>gid[ret])
 setgroups(size:d list:p)
-capget(hdr:p data:p)
-capset(hdr:p data:p)
+capget(hdr:<caphdr data:>capdata)
+capset(hdr:<caphdr data:<capdata)
 sendfile(out_fd:fd in_fd:fd offset:<>off count:U) d
 copy_file_range(fd_in:fd off_in:<>off fd_out:fd off_out:<>off len:U flags:x) d
 splice(fd_in:fd off_in:<>off fd_out:fd off_out:<>off len:U flags:|splice) d
@@ -155,7 +159,7 @@ recvmmsg(fd:fd msgvec:mmsg> vlen:u flags:|msg timeout:<timespec) d
 shutdown(fd:fd how:=shut)
 setsockopt(fd:fd level:=sol optname:optname optval:<opt optlen:u)
 getsockopt(fd:fd level:=sol optname:optname optval:>opt optlen:<>uint)
-clone(flags:cloneflags stack:p parent_tid:p child_tid:p tls:x) pid
+clone(flags:cloneflags child_stack:p parent_tidptr:p child_tidptr:p tls:x) pid
 clone3(args:<clone_args size:U) pid
 fork() pid
 vfork() pid
@@ -231,12 +235,12 @@ lremovexattr(path:s name:s)
 fremovexattr(fd:fd name:s)
 acct(path:s)
 quotactl(cmd:x special:s id:d addr:p)
-futex(uaddr:p op:futexop val:u timeout:futexarg uaddr2:p val3:x)
+futex(uaddr:p op:futexop val:u timeout:futexarg uaddr2:p val3:bitset)
 futex_waitv(waiters:p nr_futexes:u flags:x timeout:<timespec clockid:=clock)
 set_tid_address(tidptr:p)
 set_robust_list(head:p len:U)
 get_robust_list(pid:pid head_ptr:p len_ptr:p)
-rseq(rseq:p rseq_len:U flags:x sig:x)
+rseq(rseq:p rseq_len:x flags:x sig:x)
 epoll_create(size:d) fd
 epoll_create1(flags:|epoll_create) fd
 epoll_ctl(epfd:fd op:=epoll_ctl fd:fd event:<epoll_event)
@@ -365,6 +369,8 @@ def spec(name: str) -> Spec | None:
             for line in _TABLE.split("\n"):
                 if line:
                     _lines[line[: line.index("(")]] = line
+            if os.uname().machine == "aarch64":  # CONFIG_CLONE_BACKWARDS
+                _lines["clone"] = _lines["clone"].replace(" child_tidptr:p tls:x", " tls:x child_tidptr:p")
         line_of = _lines.get(name)
         if line_of is None:
             return None

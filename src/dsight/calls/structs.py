@@ -20,7 +20,7 @@ SIZES = {
     "stat": 144, "statx": 256, "statfs": 120, "pollfd": 8, "fdset": 128, "timespec": 16, "timespec2": 32,
     "timeval": 16, "itimerval": 32, "itimerspec": 32, "sigset": 8, "sigaction": 32, "stack_t": 24, "siginfo": 128,
     "int": 4, "uint": 4, "fds": 8, "off": 8, "wstatus": 4, "rlimit": 16, "rusage": 144, "utsname": 256, "sysinfo": 112,
-    "cpuset": 128, "clone_args": 88, "open_how": 24,
+    "cpuset": 128, "clone_args": 88, "open_how": 24, "caphdr": 8, "capdata": 24, "gid": 4,
     "epoll_event": 12 if os.uname().machine == "x86_64" else 16,  # packed on x86-64 only (linux/eventpoll.h)
 }  # fmt: skip
 
@@ -72,11 +72,14 @@ def sockaddr(data: bytes) -> str:
 def mode(value: int) -> str:
     """st_mode: S_IFREG|0644."""
     kind = _FILE_TYPES.get(value >> 12)
-    return f"{kind}|{value & 0o7777:#05o}".replace("0o", "0") if kind else octal(value)
+    if kind is None:
+        return octal(value)
+    marks = [name for bit, name in ((0o4000, "S_ISUID"), (0o2000, "S_ISGID"), (0o1000, "S_ISVTX")) if value & bit]
+    return "|".join([kind, *marks, octal(value & 0o777)])
 
 
 def octal(value: int) -> str:
-    return f"0{value:o}".rjust(4, "0") if value else "000"
+    return f"0{value:o}".rjust(3, "0")
 
 
 def _stat(data: bytes) -> str:
@@ -92,8 +95,9 @@ def _stat(data: bytes) -> str:
 def _statx(data: bytes) -> str:
     mask = struct.unpack_from("I", data, 0)[0]
     kind = struct.unpack_from("H", data, 28)[0]
-    size = struct.unpack_from("Q", data, 40)[0]
-    return f"{{stx_mask={names.flags(mask, 'statx')}, stx_mode={mode(kind)}, stx_size={size}, ...}}"
+    attributes, size = (struct.unpack_from("Q", data, at)[0] for at in (8, 40))
+    head = f"stx_mask={names.flags(mask, 'statx')}, stx_attributes={names.flags(attributes, 'statx_attributes')}"
+    return f"{{{head}, stx_mode={mode(kind)}, stx_size={size}, ...}}"
 
 
 def _statfs(data: bytes) -> str:
@@ -102,14 +106,14 @@ def _statfs(data: bytes) -> str:
 
 
 def _pollfd(data: bytes) -> str:
-    fd, events, revents = struct.unpack("iHH", data)
+    fd, events, revents = struct.unpack_from("iHH", data)
     back = f", revents={names.flags(revents, 'poll')}" if revents else ""
     return f"{{fd={fd}, events={names.flags(events, 'poll')}{back}}}"
 
 
 def _fdset(data: bytes) -> str:
     bits = int.from_bytes(data, "little")
-    return "[" + " ".join([str(n) for n in range(len(data) * 8) if bits >> n & 1]) + "]"
+    return "[" + " ".join([str(n) for n in range(bits.bit_length()) if bits >> n & 1]) + "]"
 
 
 def _timespec(data: bytes) -> str:
@@ -223,16 +227,24 @@ def _utsname(data: bytes) -> str:
 
 
 def _sysinfo(data: bytes) -> str:
-    uptime, one, five, fifteen, total, free = struct.unpack_from("qQQQQQ", data)
-    return f"{{uptime={uptime}, loads=[{one}, {five}, {fifteen}], totalram={total}, freeram={free}, ...}}"
+    uptime, one, five, fifteen, *words = struct.unpack_from("q9QHxxxxxxQQI", data)
+    names_of = "totalram freeram sharedram bufferram totalswap freeswap procs totalhigh freehigh mem_unit".split()
+    rest = ", ".join([f"{name}={word}" for name, word in zip(names_of, words)])
+    return f"{{uptime={uptime}, loads=[{one}, {five}, {fifteen}], {rest}}}"
 
 
 def _clone_args(data: bytes) -> str:
-    flags, _, _, _, signal, stack, size = struct.unpack_from("7Q", data)
-    return (
-        f"{{flags={names.flags(flags, 'clone')}, exit_signal={names.signal(signal) if signal else 0}, "
-        f"stack={pointer(stack)}, stack_size={size:#x}}}"
-    )
+    """Fields that its flags give a meaning to, as clone(2) says."""
+    flags, pidfd, child, parent, signal, stack, size = struct.unpack_from("7Q", data)
+    tls, set_tid, set_tid_size, cgroup = struct.unpack("4Q", data[56:88].ljust(32, b"\0"))
+    text = f"{{flags={names.flags(flags, 'clone')}"
+    text += f", pidfd={pointer(pidfd)}" if flags & 0x1000 else ""
+    text += f", child_tid={pointer(child)}" if flags & 0x1200000 else ""
+    text += f", parent_tid={pointer(parent)}" if flags & 0x100000 else ""
+    text += f", exit_signal={names.signal(signal) if signal else 0}, stack={pointer(stack)}, stack_size={size:#x}"
+    text += f", tls={pointer(tls)}" if flags & 0x80000 else ""
+    text += f", set_tid={pointer(set_tid)}, set_tid_size={set_tid_size}" if set_tid else ""
+    return text + (f", cgroup={cgroup}}}" if flags & 0x200000000 else "}")
 
 
 def _open_how(data: bytes) -> str:
@@ -243,7 +255,31 @@ def _open_how(data: bytes) -> str:
 
 def _epoll_event(data: bytes) -> str:
     events, value = struct.unpack_from("=IQ" if SIZES["epoll_event"] == 12 else "IxxxxQ", data)
-    return f"{{events={names.flags(events, 'epoll')}, data={value:#x}}}"
+    return f"{{events={names.flags(events, 'epoll')}, data={{u32={value & 0xFFFFFFFF}, u64={value}}}}}"
+
+
+def _caphdr(data: bytes) -> str:
+    version, pid = struct.unpack_from("Ii", data)
+    return f"{{version={names.enum(version, 'cap_version')}, pid={pid}}}"
+
+
+def _capdata(data: bytes) -> str:
+    """struct __user_cap_data_struct, of version 3: two, the second with the upper 32 bits."""
+    words = struct.unpack_from("6I", data)
+    sets = [_capabilities(words[n] | words[n + 3] << 32) for n in range(3)]
+    return "{{effective={}, permitted={}, inheritable={}}}".format(*sets)
+
+
+def _capabilities(mask: int) -> str:
+    """Names where they are few, else the bits."""
+    numbers = [n for n in range(64) if mask >> n & 1]
+    return (
+        "|".join([f"1<<{names.enum(n, 'cap')}" for n in numbers])
+        if 0 < len(numbers) <= 8
+        else hex(mask)
+        if mask
+        else "0"
+    )
 
 
 def pointer(value: int) -> str:
@@ -256,6 +292,7 @@ _SHOW: dict[str, Callable[[bytes], str]] = {
     "sigset": _sigset, "sigaction": _sigaction, "stack_t": _stack, "siginfo": _siginfo, "int": _int, "uint": _uint,
     "fds": _fds, "off": _off, "wstatus": _wstatus, "rlimit": _rlimit, "rusage": _rusage, "utsname": _utsname,
     "sysinfo": _sysinfo, "cpuset": _fdset, "clone_args": _clone_args, "open_how": _open_how,
-    "epoll_event": _epoll_event, "sockaddr": sockaddr,
+    "epoll_event": _epoll_event, "sockaddr": sockaddr, "caphdr": _caphdr, "capdata": _capdata,
+    "gid": lambda data: str(int.from_bytes(data[:4], "little")),
 }  # fmt: skip
-_NEED = {"fdset": 0, "cpuset": 0, "sockaddr": 0, "siginfo": 32, "clone_args": 56, "utsname": 195}
+_NEED = {"fdset": 0, "cpuset": 0, "sockaddr": 0, "siginfo": 32, "clone_args": 64, "utsname": 195}

@@ -21,8 +21,13 @@ uint32_t truss_out2[512];
 int tracer;				/* our own process */
 int ours[pid_t];			/* whom to trace */
 uint64_t named[uint64_t];		/* struct file: what it was when its name was recorded */
-this uint64_t a[6];
+this uint64_t a[6];			/* types said here: else the first assignment would */
 this uint64_t how;
+this uint64_t p;			/* addresses in the process */
+this uint64_t iov;
+this uint64_t msg;
+this uint64_t argv;
+this uint64_t count;
 this int64_t ret;
 
 /*INIT*/
@@ -67,8 +72,8 @@ rawtp:::sys_enter
 	this->file2 = this->n ? fds_file[(int)this->a[this->n - 1]] : NULL;
 	this->f1 = (uint64_t)this->file;
 	this->f2 = (uint64_t)this->file2;
-	this->iov = this->w & 0x10 ? this->w >> 23 & 7 : 0;
-	this->msg = this->w & 0x40 ? this->w >> 23 & 7 : 0;
+	this->iov = this->w & 8 ? this->w >> 23 & 7 : 0;
+	this->msg = this->w & 0x20 ? this->w >> 23 & 7 : 0;
 	this->argv = this->w & 0x80 ? this->a[(this->w >> 23 & 7) - 1 & 7] : 0;
 	this->ret = (int64_t)0;
 }
@@ -100,13 +105,14 @@ rawtp:::sys_exit
 	this->d2 = this->good ? truss_out2[this->nr & 511] : 0;
 	this->d0 = this->late && !this->d0 ? truss_in0[this->nr & 511] : this->d0;
 	this->d1 = this->late && !this->d1 ? truss_in1[this->nr & 511] : this->d1;
+	this->d2 = this->late && !this->d2 ? truss_in2[this->nr & 511] : this->d2;
 	this->file = this->good && this->w & 2 ? fds_file[(int)this->ret] : NULL;
 	this->file2 = (struct file *)NULL;
 	this->f1 = (uint64_t)this->file;
 	this->iov = this->good && this->w & 0x18 ? this->w >> 23 & 7 : 0;
-	this->iov = this->iov && (this->w & 8 || this->late) ? this->iov : 0;
+	this->iov = this->iov && (this->w & 0x10 || this->late) ? this->iov : 0;
 	this->msg = this->good && this->w & 0x60 ? this->w >> 23 & 7 : 0;
-	this->msg = this->msg && (this->w & 0x20 || this->late) ? this->msg : 0;
+	this->msg = this->msg && (this->w & 0x40 || this->late) ? this->msg : 0;
 	this->argv = 0;
 }
 

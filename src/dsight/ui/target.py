@@ -83,7 +83,7 @@ def start(command: list[str]) -> Target:
         os.close(report_in)
         import signal
 
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ):  # Python changes these
             signal.signal(number, signal.SIG_DFL)
         program = _found(command[0])  # before the gate: looking along PATH is not the command's doing
         if os.read(gate_in, 1) == b"g":

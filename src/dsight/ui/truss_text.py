@@ -161,7 +161,7 @@ class JsonLines:
     def _call(self, call: Call, kind: str) -> dict[str, Any]:
         given = [
             {"name": name, "value": value, "text": printable(text)}
-            for (name, text), value in zip(named_arguments(call, self._size), call.args)
+            for name, text, value in named_arguments(call, self._size)
         ]
         more: dict[str, Any] = {"call": call.name, "args": given}
         if kind == "call":
