@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsight.connections.dns import AAAA, CNAME, A, Message, Stream, parse
+from dsight.testing.work import lines_run
 
 
 def name(text: str) -> bytes:
@@ -96,13 +96,11 @@ def test_what_is_no_message(data: bytes) -> None:
     assert parse(data) is None
 
 
-def test_many_pointers_take_no_time() -> None:
+def test_many_pointers_are_not_all_followed() -> None:
     """Each of 65,535 records a name of many jumps."""
     chain = b"".join(struct.pack("!H", 0xC000 | 12 + 2 * n) for n in range(600))
     data = struct.pack("!HHHHHH", 1, 0x8180, 1, 0xFFFF, 0, 0) + b"\0\0\1\0\1" + chain * 50
-    began = time.process_time()
-    parse(data)
-    assert time.process_time() - began < 2
+    assert lines_run(lambda: parse(data)) < 1_000_000
 
 
 @settings(max_examples=300, deadline=None)

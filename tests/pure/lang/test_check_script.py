@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ctypes
 import re
-import sys
 
 import pytest
 from fakecatalog import FakeCatalog, checked, kernel
@@ -17,6 +16,7 @@ from dsight.lang.check import is_type_name
 from dsight.lang.scope import Translated
 from dsight.lang.typedump import dump
 from dsight.lang.types import Inet, Struct, unqualified
+from dsight.testing.work import lines_run
 from dsight.value import Value
 
 CONNECT = r"""
@@ -435,22 +435,7 @@ def test_work_grows_linearly_with_clauses() -> None:
             for i in range(n)
         )
 
-    def calls(n: int) -> int:
-        """Of Python functions: the same on every machine."""
-        text, count = script(n), 0
-
-        def called(frame: object, event: str, arg: object) -> None:
-            nonlocal count
-            count += event == "call"
-
-        sys.setprofile(called)
-        try:
-            checked(text)
-        finally:
-            sys.setprofile(None)
-        return count
-
-    few, many = calls(25), calls(100)
+    few, many = (lines_run(lambda n=n: checked(script(n))) for n in (25, 100))
     assert 3 * few < many < 4.5 * few
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from parsing import TYPES, item, parse, refused, statements
 
 from dsight.lang import ast, parser, show
 from dsight.lang.macros import Macros
 from dsight.source import Source
+from dsight.testing.work import lines_run
 
 CONNECT = """#!/usr/sbin/dtrace -qs
 syscall::connect:entry
@@ -135,17 +134,15 @@ def test_nesting_of_blocks_is_bounded() -> None:
     statements("if (a) b; " + "else if (a) b; " * 50)
 
 
-def test_a_script_of_300_lines_is_quick() -> None:
-    """About 15 ms on a quiet machine; the bound leaves room for a busy one."""
-    text = "".join(
-        f'syscall::read{i}:entry\n/execname == "a{i}" && arg2 > {i}/\n{{\n'
-        f"  self->t{i} = timestamp; @a[execname, probefunc] = count();\n"
-        f'  printf("%d\\n", args[0]->x.y[{i}] + (uint_t)arg1);\n}}\n'
-        for i in range(50)
-    )
-    best = 1.0
-    for _ in range(5):
-        start = time.process_time()
-        parser.parse(Source("t.d", text), None, TYPES.__contains__)
-        best = min(best, time.process_time() - start)
-    assert best < 0.04
+def test_work_grows_with_the_script() -> None:
+    def script(clauses: int) -> Source:
+        text = "".join(
+            f'syscall::read{i}:entry\n/execname == "a{i}" && arg2 > {i}/\n{{\n'
+            f"  self->t{i} = timestamp; @a[execname, probefunc] = count();\n"
+            f'  printf("%d\\n", args[0]->x.y[{i}] + (uint_t)arg1);\n}}\n'
+            for i in range(clauses)
+        )
+        return Source("t.d", text)
+
+    few, many = (lines_run(lambda n=n: parser.parse(script(n), None, TYPES.__contains__)) for n in (10, 50))
+    assert many < 6 * few
