@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -94,6 +95,58 @@ def test_a_running_process_and_nobody_else() -> None:
             child.terminate()
             tracer.wait(60)
     assert [line.split() for line in lines] == [["getppid()", "=", str(os.getpid())]] * 3
+
+
+WAITING = """if True:
+    import os, select, socket, sys, threading
+    server = socket.create_server(("127.0.0.1", 0))
+    client = socket.create_connection(server.getsockname())
+    r, w = os.pipe()
+    poll = select.poll()
+    poll.register(r, select.POLLIN)
+    threading.Thread(target=poll.poll, daemon=True).start()
+    threading.Thread(target=client.recv, args=(10,), daemon=True).start()
+    print(client.getsockname()[1], server.getsockname()[1], r, w, client.fileno(), flush=True)
+    sys.stdin.readline()
+    os.write(w, b"x")
+    server.accept()[0].send(b"abc")
+    sys.stdin.readline()
+    """
+
+
+def test_calls_in_progress_as_it_begins_and_as_it_ends() -> None:
+    with subprocess.Popen([sys.executable, "-ISc", WAITING], stdin=-1, stdout=-1, bufsize=0) as child:
+        assert child.stdin is not None and child.stdout is not None
+        here, there, r, w, fd = child.stdout.readline().split()
+        command = [
+            sys.executable,
+            "-m",
+            "dsight.ui.cli",
+            "truss",
+            "-e",
+            "poll,recvfrom,read,write",
+            "-p",
+            str(child.pid),
+        ]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+            assert tracer.stderr is not None
+            seen = [tracer.stderr.readline() for _ in range(3)]  # each thread's; told as soon as it takes 100 ms
+            child.stdin.write(b"\n")
+            while not (seen[-1].rstrip().endswith("= 3") and "recvfrom" in seen[-1]):
+                seen.append(tracer.stderr.readline())
+            tracer.send_signal(signal.SIGINT)
+            rest = tracer.stderr.read().splitlines()
+        child.stdin.write(b"\n")
+    begun = {line.partition("] ")[2].rstrip() for line in seen[:3]}
+    ends = f"TCP:[127.0.0.1:{here.decode()}->127.0.0.1:{there.decode()}]"
+    assert f"poll([{{fd={r.decode()}, events=POLLIN}}], 1, -1 <in progress at start ...>" in begun
+    assert f"recvfrom({fd.decode()}<{ends}>, <in progress at start ...>" in begun
+    assert any(line.startswith("read(0<pipe:[") and line.endswith("<in progress at start ...>") for line in begun)
+    later = [line.partition("] ")[2].rstrip() for line in seen[3:]]
+    assert any(line.startswith("<... poll resumed>)") and line.endswith("= 1") for line in later)
+    assert any(line.startswith('<... recvfrom resumed>"abc", 10') for line in later)
+    assert any(line.startswith(f"write({w.decode()}<pipe:[") for line in later)
+    assert [line for line in rest if "read(0<pipe:[" in line and line.endswith("<unfinished ...>")], rest
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ class Call:
     __slots__ = (
         "args",
         "back",
+        "before",
         "comm",
         "end",
         "files",
@@ -83,6 +84,7 @@ class Call:
         self.result: int | None = None
         self.made = ""  # what the descriptor that it returned is open on
         self.shown = False  # as unfinished
+        self.before = False  # it was in progress when the trace of its process began: `time` is that
 
     @property
     def error(self) -> int:

@@ -21,7 +21,7 @@ from dsight.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
 SLOW = 100_000_000  # ns after which a call is shown as unfinished
@@ -119,6 +119,14 @@ class Joiner:
         """The events that one record brings about."""
         return self._handlers[kind](*values)
 
+    def begin(self, time: int, pid: int, comm: str, calls: Iterable[Call], foreign: bool) -> list[Any]:
+        """A process that runs already is traced from now on; `calls`: those it is in (calls.attach)."""
+        comm = self.comms.setdefault(pid, comm)
+        for call in calls:
+            call.comm = comm
+            self._open.setdefault(call.tid, call)
+        return [Foreign(time, pid, pid, comm)] if foreign else []
+
     def tick(self, now: int) -> list[Any]:
         """Calls that take long."""
         late = [c for c in self._open.values() if not c.shown and now - c.time > SLOW]
@@ -151,7 +159,7 @@ class Joiner:
             call.files = (self._files.get(file, ""), self._files.get(other, ""))
         events: list[Any] = [] if not self._makers else self._parents_first(tid)
         lost = self._open.pop(tid, None)
-        if lost is not None and not lost.shown:  # its return was dropped
+        if lost is not None and not lost.shown and not lost.before:  # its return was dropped
             events.append(Unfinished(lost, True))
         if spec.name in NO_RETURN:
             events.append(call)
@@ -176,7 +184,7 @@ class Joiner:
             events: list[Any] = []
             if call is not None:
                 del self._open[tid]
-                if not call.shown:
+                if not call.shown and not call.before:
                     events.append(Unfinished(call, True))
             call = Call(time, tid, pid, spec, (a, b, c)[: len(spec.args)])
             call.comm = self._comm(pid)

@@ -134,7 +134,7 @@ def _trace(arguments: Namespace, machine: Machine, targets: list[Target], out: T
     buffer = 1 << (max(options.size("bufsize", arguments.buffer), 1 << 16) - 1).bit_length()
     feed = Feed(machine, specs, strings=arguments.size, buffer=buffer, summary=arguments.summary)
     held = [one.pid for one in targets if one.is_child]
-    face = _face(arguments, out, time_ns() - monotonic_ns())
+    face = _face(arguments, out, time_ns() - monotonic_ns(), _are_several(targets))
     running = list(targets)
 
     def ended(one: Target) -> None:
@@ -155,7 +155,7 @@ def _trace(arguments: Namespace, machine: Machine, targets: list[Target], out: T
         try:
             for one in targets:
                 feed.session.watch(one.pidfd, lambda one=one: ended(one))  # type: ignore[misc]
-            _adopt(feed, targets)
+            show(_adopt(feed, targets, not arguments.summary))
             for one in targets:
                 one.release()
             while feed.session.running:
@@ -170,14 +170,27 @@ def _trace(arguments: Namespace, machine: Machine, targets: list[Target], out: T
     return feed.lost
 
 
-def _face(arguments: Namespace, out: TextIO, wall_offset: int) -> Lines | JsonLines:
+def _are_several(targets: list[Target]) -> bool:
+    """Whether there are several processes or threads to begin with."""
+    from dsight.connections.processes import descendants
+
+    if targets[0].is_child:
+        return False
+    pids = descendants(frozenset(one.pid for one in targets))
+    try:
+        return len(pids) > 1 or any(len(os.listdir(f"/proc/{pid}/task")) > 1 for pid in pids)
+    except FileNotFoundError:  # one has ended
+        return True
+
+
+def _face(arguments: Namespace, out: TextIO, wall_offset: int, several: bool) -> Lines | JsonLines:
     from dsight.ui.truss_text import JsonLines, Lines
 
     if arguments.json:
         return JsonLines(out, wall_offset, size=arguments.size, failed=arguments.failed)
     return Lines(
         out, wall_offset, size=arguments.size, failed=arguments.failed, times=arguments.times,
-        spent=arguments.spent, several=len(arguments.pids) > 1,
+        spent=arguments.spent, several=several,
     )  # fmt: skip
 
 
@@ -193,18 +206,26 @@ def _from_exec(events: list[Any], held: list[int]) -> list[Any]:
     return []
 
 
-def _adopt(feed: Feed, targets: list[Target]) -> None:
+def _adopt(feed: Feed, targets: list[Target], calls: bool) -> list[Any]:
     """Trace the targets and, of processes that ran before, what descends from them: looked for until nothing is new,
-    for they may have forked before they were traced."""
+    for they may have forked before they were traced.  `calls`: those that they are in are wanted too."""
+    from time import monotonic_ns
+
+    from dsight.calls.attach import in_progress, is_32_bit
     from dsight.connections.processes import descendants
 
+    events: list[Any] = []
     known: set[int] = set()
     roots = frozenset(one.pid for one in targets)
     while new := (descendants(roots) if not targets[0].is_child else roots) - known:
         known |= new
-        for pid in new:
-            feed.joiner.comms.setdefault(pid, _comm(pid))
+        for pid in sorted(new):
+            now, foreign = monotonic_ns(), is_32_bit(pid)
+            wanted = calls and not targets[0].is_child and not foreign
+            found = in_progress(pid, feed.joiner.specs, now) if wanted else []
+            events += feed.joiner.begin(now, pid, _comm(pid), found, foreign)
             feed.adopt(pid)
+    return events
 
 
 def _comm(pid: int) -> str:

@@ -72,7 +72,9 @@ class Lines:
         else:
             text = f"{call.name}({', '.join(shown)})"
         text = f"{printable(text):{COLUMN}} = {printable(result(call))}"
-        if self._spent and call.result is not None and call.end > call.time:
+        if call.before and not call.shown:
+            text += " <in progress at start>"
+        elif self._spent and call.result is not None and call.end > call.time:
             text += f" <{(call.end - call.time) / 1e9:.6f}>"
         return self._head(call.end if call.shown else call.time, call) + text
 
@@ -81,11 +83,12 @@ class Lines:
         shown = arguments(call, self._size)
         if event.ended:
             text = printable(f"{call.name}({', '.join(shown)})")
-            text = f"{text:{COLUMN}} = ?"
+            text = f"{text:{COLUMN}} = ?" + (" <in progress at start>" if call.before else "")
         else:
             first = given_first(call)
             comma = "," if first < len(shown) and first else ""
-            text = printable(f"{call.name}({', '.join(shown[:first])}{comma} <unfinished ...>")
+            state = "in progress at start" if call.before else "unfinished"
+            text = printable(f"{call.name}({', '.join(shown[:first])}{comma} <{state} ...>")
         return self._head(call.time, call) + text
 
     def _head(self, time: int, event: Any) -> str:
@@ -168,7 +171,10 @@ class JsonLines:
             more["result"] = call.result
             more["result_text"] = printable(result(call))
             more["error"] = names.error(call.error)[0] if call.error else None
-            more["duration_ns"] = call.end - call.time if call.result is not None and call.end > call.time else None
+            timed = call.result is not None and call.end > call.time and not call.before
+            more["duration_ns"] = call.end - call.time if timed else None
+        if call.before:
+            more["in_progress_at_start"] = True
         return self._body(call, kind, **more)
 
 

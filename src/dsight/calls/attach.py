@@ -1,0 +1,137 @@
+"""What a process does as its trace begins: the calls its threads wait in, from /proc.
+
+/proc/PID/task/TID/syscall   number, six arguments, stack and program counter; "running" for a thread that does
+                             not wait, -1 for one that waits elsewhere (proc_pid_syscall(5))
+/proc/PID/mem, fd, net       what the arguments point to and are open on
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from dsight.calls import addresses
+from dsight.calls.decode import Call, Memory
+from dsight.calls.fetch import LARGE, WHAT, Fetch, fetch
+from dsight.calls.script import TEXT_SIZE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dsight.calls.specs import Spec
+
+# Tables of a process's network: file, family, type, protocol.
+_TABLES = (
+    ("tcp", addresses.AF_INET, 1, 6),
+    ("tcp6", addresses.AF_INET6, 1, 6),
+    ("udp", addresses.AF_INET, 2, 17),
+    ("udp6", addresses.AF_INET6, 2, 17),
+)
+
+
+def is_32_bit(pid: int) -> bool:
+    """Whether a process runs a 32-bit program (EI_CLASS of its ELF file); False where that cannot be read."""
+    try:
+        with open(f"/proc/{pid}/exe", "rb") as file:
+            return file.read(5) == b"\x7fELF\x01"
+    except OSError:
+        return False
+
+
+def in_progress(pid: int, specs: Mapping[int, Spec], now: int) -> list[Call]:
+    """The calls that a process's threads wait in, of those in `specs`; `now` stands for when they began."""
+    calls = []
+    for tid in _numbers(f"/proc/{pid}/task"):
+        words = _read(f"/proc/{pid}/task/{tid}/syscall").split()
+        spec = specs.get(int(words[0])) if len(words) == 9 else None
+        if spec is None:
+            continue
+        call = Call(now, tid, pid, spec, tuple([int(word, 16) for word in words[1:7]]))
+        call.before = True
+        what = fetch(spec)
+        call.seen = _memory(pid, call, what)
+        places = [what.what >> WHAT[name] & 7 for name in ("fd0", "fd1")]
+        first, second = [_file(pid, call.args[place - 1]) if place else "" for place in places]
+        call.files = (first, second)
+        calls.append(call)
+    return calls
+
+
+def _memory(pid: int, call: Call, what: Fetch) -> Memory:
+    """As the D program copies it when a call begins (calls.script)."""
+    found = Memory()
+    try:
+        memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return found
+    try:
+        for name in ("str0", "str1", "str2"):
+            place = what.what >> WHAT[name] & 7
+            text = _copy(memory, call.args[place - 1], TEXT_SIZE) if place else b""
+            if text:
+                found.texts[call.args[place - 1]] = text.split(b"\0", 1)[0]
+        for word in what.entry:
+            address, how = call.args[(word & 7) - 1], word >> 3 & 3
+            size = (word >> 8) * (call.args[word & 7] & 0xFFFFFFFF if how == 1 else 1)
+            data = _copy(memory, address, min(size, LARGE))
+            if data:
+                found.blocks[address] = (size, data)
+    finally:
+        os.close(memory)
+    return found
+
+
+def _copy(memory: int, address: int, size: int) -> bytes:
+    """Bytes of a process, as many as there are up to the end of a page that is there; b"" for none."""
+    if not 4096 <= address < 1 << 63:
+        return b""
+    for part in (size, min(size, 4096 - address % 4096)):
+        try:
+            return os.pread(memory, part, address)
+        except OSError:
+            continue
+    return b""
+
+
+def _file(pid: int, number: int) -> str:
+    """What a descriptor is open on, as calls.join names it."""
+    try:
+        text = os.readlink(f"/proc/{pid}/fd/{number & 0xFFFFFFFF}")
+    except OSError:
+        return ""
+    return _socket(pid, int(text[8:-1])) if text.startswith("socket:[") else text
+
+
+def _socket(pid: int, inode: int) -> str:
+    """A socket by its inode: rows of "n: local:port remote:port state ... inode", addresses in words of 32 bits."""
+    for table, family, kind, protocol in _TABLES:
+        for line in _read(f"/proc/{pid}/net/{table}").split("\n")[1:]:
+            words = line.split()
+            if len(words) > 9 and words[9] == str(inode):
+                (local, port), (remote, other) = (words[n].split(":") for n in (1, 2))
+                ports = (int(port, 16), int(other, 16))
+                return addresses.socket(
+                    inode, family, kind, protocol, int(words[3], 16), ports, _address(local), _address(remote)
+                )
+    unix = any(line.split()[6:7] == [str(inode)] for line in _read(f"/proc/{pid}/net/unix").split("\n"))
+    return f"UNIX:[{inode}]" if unix else f"socket:[{inode}]"
+
+
+def _address(text: str) -> bytes:
+    return b"".join([struct.pack("=I", int(text[n : n + 8], 16)) for n in range(0, len(text), 8)])
+
+
+def _numbers(folder: str) -> list[int]:
+    try:
+        return sorted([int(name) for name in os.listdir(folder)])
+    except OSError:
+        return []
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
