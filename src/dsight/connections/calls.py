@@ -11,9 +11,9 @@ from __future__ import annotations
 import errno
 from struct import unpack_from
 
+from dsight.connections.attempts import ERESTARTSYS, ERRNO_OUTCOMES, FAMILIES, NEVER, SECOND, Change, Evidence
 from dsight.connections.datagrams import UDP
 from dsight.connections.events import MPTCP, TCP, Enter, Leave, Peer, ProcessExit
-from dsight.connections.tracker import ERESTARTSYS, ERRNO_OUTCOMES, FAMILIES, NEVER, SECOND, Change, Evidence
 from dsight.value import Value
 
 TYPE_CHECKING = False

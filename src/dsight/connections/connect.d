@@ -6,15 +6,24 @@
  *
  * self->sock   address of the socket inside connect(2), 0 outside; 1 for a
  *              descriptor that is not a socket
- * self->who    whether this firing is to record who is running: who.d, which comes next
+ * self->who    whether this firing is to record who is running: who.d, which comes later
+ * this->tcp    TCP (protocol 6), or MPTCP (262)
  *
- * The program is put together by watch.script.  Protocol 6 TCP, 262 MPTCP.
+ * The program is put together by watch.script, which fills in WANTED: the sockets whose
+ * connect(2) is told.
  */
 #pragma D option quiet
 #pragma D option scratchsize=2k
 #pragma D option bufsize=8m
 
-/* 0xc000: S_IFSOCK of 0xf000, S_IFMT.  A socket's private_data is its struct socket. */
+self uint64_t syn; /* these three: call.d */
+self uint64_t entered;
+self int undone;
+
+/*
+ * 0xc000: S_IFSOCK of 0xf000, S_IFMT.  A socket's private_data is its struct socket; in its state 2,
+ * SS_CONNECTING, the call asks what came of an attempt made before.
+ */
 syscall::connect:entry
 {
         this->fdt = curthread->files->fdt;
@@ -22,13 +31,15 @@ syscall::connect:entry
         this->mode = this->file != 0 ? this->file->f_inode->i_mode : 0;
         this->sk = (this->mode & 0xf000) == 0xc000 ? ((struct socket *)this->file->private_data)->sk : (struct sock *)0;
         this->protocol = this->sk != 0 ? this->sk->sk_protocol : 0;
-        self->sock = this->protocol == 6 || this->protocol == 262 ? (uint64_t)this->sk : this->sk == 0;
+        this->tcp = this->protocol == 6 || this->protocol == 262;
+        this->again = this->tcp && ((struct socket *)this->file->private_data)->state == 2;
+        self->sock = this->again ? 0 : WANTED ? (uint64_t)this->sk : this->sk == 0;
         self->who = self->sock != 0;
 }
 
 /* A SYN without connect(2): io_uring, sendto(MSG_FASTOPEN), the kernel itself. */
 rawtp:::inet_sock_set_state
-/args[2] == 2 && args[0]->sk_protocol == 6 && self->sock == 0/
+/args[2] == 2 && args[0]->sk_protocol == 6 && (self->sock == 0 || self->syn != 0)/
 {
         self->who = 1;
 }

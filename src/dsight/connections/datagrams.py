@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import errno
 
+from dsight.connections.attempts import ERRNO_OUTCOMES, FAMILIES, NEVER, SECOND, Change, Evidence
 from dsight.connections.datagram_events import DECODERS, UdpClosed, UdpError, UdpIcmp, UdpReceived, UdpSent
 from dsight.connections.events import Enter, Leave, Peer, ProcessExit
-from dsight.connections.tracker import ERRNO_OUTCOMES, FAMILIES, NEVER, SECOND, Change, Evidence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

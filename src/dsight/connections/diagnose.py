@@ -15,8 +15,8 @@ from dsight.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from dsight.connections.attempts import Change
     from dsight.connections.host import Host, Listening
-    from dsight.connections.tracker import Change
 
 _ICMP_HOST_UNREACHABLE = (3, 1)  # type and code that the kernel makes where the next hop is silent (RFC 1122, 3.2.2.1)
 ENETUNREACH, EHOSTUNREACH, EADDRNOTAVAIL, EACCES, EINVAL = 101, 113, 99, 13, 22
@@ -72,6 +72,8 @@ def remote(change: Change, where: Place, host: Host) -> Endpoint:
 
 def diagnose(change: Change, where: Place, host: Host) -> Diagnosis | None:
     """The cause of a `hanging` or `outcome` change."""
+    if change.outcome == "unknown":
+        return Diagnosis("lost", "what came of it was lost: more happened here than could be read")
     if change.family == "unix":
         from dsight.connections import diagnose_unix
 

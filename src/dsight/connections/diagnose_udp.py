@@ -8,9 +8,9 @@ from dsight.connections.model import Diagnosis
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from dsight.connections.attempts import Change
     from dsight.connections.diagnose import Place
     from dsight.connections.host import Host
-    from dsight.connections.tracker import Change
 
 
 def diagnose(change: Change, where: Place, host: Host) -> Diagnosis | None:

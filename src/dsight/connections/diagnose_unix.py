@@ -11,9 +11,9 @@ from dsight.connections.model import Diagnosis, Endpoint, Listener
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from dsight.connections.attempts import Change
     from dsight.connections.host import Host
     from dsight.connections.host_unix import UnixSocket
-    from dsight.connections.tracker import Change
 
 _TYPES = {STREAM: "stream", DGRAM: "datagram", SEQPACKET: "seqpacket"}
 

@@ -56,7 +56,7 @@ class Args(Value):
 
 
 class Enter(Value):
-    """connect(2) on a TCP socket, or on a descriptor that is no socket (protocol 0) is entered."""
+    """connect(2) on a socket of another protocol than TCP is entered."""
 
     time: int
     tid: int
@@ -86,10 +86,60 @@ class Leave(Value):
     ret: int
 
 
+class Call(Value):
+    """What connect(2), or a request to connect, was called with."""
+
+    time: int
+    tid: int
+    sock: int  # address of its struct sock; 0: not a socket, or not known
+    protocol: int
+    family: int
+    nonblocking: bool
+    netns: int
+
+
+class Caller(Value):
+    """Who called connect(2), as far as it stands in every record; the rest is in the thread's Who."""
+
+    tid: int
+    pid: int
+    comm: str
+    uid: int
+
+
+class Connect(Value):
+    """connect(2) on a TCP socket sends its SYN."""
+
+    call: Call
+    caller: Caller
+    syn: SynSent  # `time`: that of the call
+
+
+class Failed(Value):
+    """connect(2) on a TCP socket, or on what is no socket (protocol 0), fails, and nothing was sent."""
+
+    time: int
+    call: Call
+    caller: Caller
+    ret: int
+    family: int  # of the sockaddr given; 0: not known
+    address: str | None
+    port: int | None
+
+
+class Returned(Value):
+    """connect(2) returns while its attempt is open, or was closed within the call."""
+
+    time: int
+    sock: int  # that sent the SYN
+    mark: int
+    ret: int
+
+
 class SynSent(Value):
     """A TCP socket goes to SYN_SENT: a SYN is about to leave."""
 
-    time: int
+    time: int  # marks the attempt: its State has it too
     tid: int
     sock: int
     family: int
@@ -107,12 +157,14 @@ class State(Value):
     """A TCP socket leaves SYN_SENT, or SYN_RECV on the way of a simultaneous open."""
 
     time: int
-    tid: int  # of whoever runs now: the process itself, or anybody, in softirq
     sock: int
+    mark: int  # SynSent.time of its attempt
     old: int
     new: int
     error: int  # sk_err
     soft_error: int  # sk_err_soft
+    reset: bool  # a segment has come: if it is refused, it was a reset
+    inside: bool  # within the connect(2) that began the attempt
     local: str
     local_port: int
 
@@ -132,13 +184,6 @@ class Retransmit(Value):
     time: int
     sock: int
     error: int
-
-
-class Reset(Value):
-    """A RST has come for a socket in SYN_SENT."""
-
-    time: int
-    sock: int
 
 
 class Icmp(Value):
@@ -182,13 +227,15 @@ if TYPE_CHECKING:
         Who
         | Args
         | Enter
+        | Connect
+        | Failed
+        | Returned
         | Peer
         | Leave
         | SynSent
         | State
         | SockError
         | Retransmit
-        | Reset
         | Icmp
         | Drop
         | Fork
@@ -230,7 +277,7 @@ def _peer(tid: int, size: int, data: bytes) -> Peer:
 
 def _syn_sent(
     time: int, tid: int, sock: int, family: int, local4: int, remote4: int, local6: bytes, remote6: bytes,
-    local_port: int, remote_port: int, netns: int, fastopen: int,
+    local_port: int, remote_port: int, netns: int, flags: int = 0,
 ) -> SynSent:  # fmt: skip
     local = inet_address(family, local4, local6)[0]
     remote, family_r = inet_address(family, remote4, remote6)
@@ -244,18 +291,40 @@ def _syn_sent(
         remote,
         port_number(remote_port),
         netns,
-        bool(fastopen & 1),
-        bool(fastopen & 2),
-        bool(fastopen & 4),
+        bool(flags & 1),
+        bool(flags & 2),
+        bool(flags & 4),
     )
 
 
+def _connect(
+    time: int, tid: int, sock: int, family: int, local4: int, remote4: int, local6: bytes, remote6: bytes,
+    local_port: int, remote_port: int, netns: int, pid: int, uid: int, comm: bytes, protocol: int, flags: int,
+) -> Connect:  # fmt: skip
+    syn = _syn_sent(time, tid, sock, family, local4, remote4, local6, remote6, local_port, remote_port, netns)
+    call = Call(time, tid, sock, protocol, syn.family, bool(flags & O_NONBLOCK), netns)
+    return Connect(call, Caller(tid, pid, _text(comm), uid), syn)
+
+
+def _failed(
+    entered: int, time: int, tid: int, pid: int, ret: int, sock: int, protocol: int, family: int, flags: int,
+    netns: int, uid: int, comm: bytes, size: int, data: bytes,
+) -> Failed:  # fmt: skip
+    call = Call(entered, tid, sock, protocol, family, bool(flags & O_NONBLOCK), netns)
+    return Failed(time, call, Caller(tid, pid, _text(comm), uid), ret, *sockaddr(data[: max(size, 0)]))
+
+
+def _text(comm: bytes) -> str:
+    return comm.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+
+
 def _state(
-    time: int, tid: int, sock: int, old: int, new: int, error: int, soft: int, family: int, local4: int,
+    time: int, sock: int, mark: int, old: int, new: int, error: int, soft: int, flags: int, family: int, local4: int,
     local6: bytes, local_port: int,
 ) -> State:  # fmt: skip
+    local = inet_address(family, local4, local6)[0]
     return State(
-        time, tid, sock, old, new, error, soft, inet_address(family, local4, local6)[0], port_number(local_port)
+        time, sock, mark, old, new, error, soft, bool(flags & 1), bool(flags & 2), local, port_number(local_port)
     )
 
 
@@ -280,10 +349,12 @@ DECODERS: dict[int, Callable[..., Event]] = {
     7: _state,
     8: SockError,
     9: Retransmit,
-    10: Reset,
     11: Icmp,
     12: Fork,
     13: ProcessExit,
+    14: _connect,
+    15: _failed,
+    16: Returned,
     42: _drop,
 }
 

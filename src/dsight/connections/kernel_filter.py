@@ -8,7 +8,7 @@ namespace.  Selection in user space stays the truth: what the kernel cannot deci
 together in this module only, of numbers and of names that `_name` has accepted.
 
     tree[pid]      1 for a process of -c or -p and its descendants
-    watched[sock]  1 for a TCP socket from its SYN to its outcome
+    watched[sock]  not 0 for a TCP socket from its SYN to its outcome (call.d)
     self->aside    1 inside a connect(2) whose destination is not selected
 """
 
@@ -68,7 +68,7 @@ class Kernel(Value):
     def fill(self, tcp: str) -> str:
         """tcp.d with WATCHED, whether the TCP socket args[0] is selected, and ASIDE, whether its SYN
         leaves inside a connect(2) that was not told."""
-        tcp = tcp.replace("WATCHED", "watched[(uint64_t)args[0]] != 0" if self.any else "1")
+        tcp = tcp.replace("WATCHED", "watched[(uint64_t)args[0]] != 0")
         return tcp.replace("ASIDE", "self->aside != 0" if self.any else "0")
 
     @property
@@ -78,7 +78,9 @@ class Kernel(Value):
 
     def begin(self) -> str:
         """Declarations, and what is there when the probes are armed."""
-        text = "int watched[uint64_t];\nuint64_t tree[int];\nself int aside;\n" if self.any else ""
+        text = "uint64_t watched[uint64_t];\n"
+        if self.any:
+            text += "uint64_t tree[int];\nself int aside;\n"
         if self.pids:
             text += "BEGIN\n{\n" + "".join(f"        tree[{pid:d}] = 1;\n" for pid in sorted(self.pids)) + "}\n\n"
         return text
@@ -86,11 +88,11 @@ class Kernel(Value):
     def clauses(self, probes: str, accepts: bool) -> str:
         """Clauses between those that ask who is running, at `probes`, and who.d.  `accepts`: accepted
         connections are watched too."""
-        if not self.any:
-            return ""
+        return (self._clauses(probes, accepts) if self.any else "") + self._watched()
+
+    def _clauses(self, probes: str, accepts: bool) -> str:
         more = " self->sock = 0;" + (" self->accepted = 0;" if accepts else "")
         text = self.who(probes, "self->who", more)
-        where = self._where()
         # A BPF program of the cgroup may send it elsewhere: the SYN is looked at again.
         text += "syscall::connect:return\n/self->aside != 0/\n{\n        self->aside = 0;\n}\n\n"
         if self.ports or self.networks:
@@ -122,8 +124,14 @@ class Kernel(Value):
                 "            : curthread->nsproxy->net_ns->ns.inum;\n"
                 f"        if (!({self._namespace()})) {{ self->sock = 0; self->who = 0; self->aside = 1; }}\n}}\n\n"
             )
-        asked = "args[2] == 2 && args[0]->sk_protocol == 6 && (self->sock != 0 || self->who != 0)"
-        text += f"{_SYN}\n/{asked}/\n{{\n"
+        return text
+
+    def _watched(self) -> str:
+        """The clause that begins to watch a socket.  In a connect(2) of another protocol than TCP (SMC) the
+        SYN is none of ours."""
+        where = self._where()
+        asked = "(self->sock == 0 ? self->who : self->entered) != 0"
+        text = f"{_SYN}\n/args[2] == 2 && args[0]->sk_protocol == 6 && {asked}/\n{{\n"
         if where:
             text += (
                 "        this->k_port = args[0]->__sk_common.skc_dport; this->k_any = 0;\n"
@@ -138,13 +146,15 @@ class Kernel(Value):
                 "        this->k_ns = args[0]->__sk_common.skc_net.net->ns.inum;\n"
             )
         return text + (
-            f"        if ({where or '1'}) {{ watched[(uint64_t)args[0]] = 1; }} else {{ self->who = 0; }}\n}}\n\n"
+            f"        if ({where or '1'}) {{\n"
+            "                watched[(uint64_t)args[0]] =\n"
+            "                    self->entered != 0 && self->syn == 0 ? self->entered : timestamp;\n"
+            "                @attempts = count();\n"
+            "        } else { self->who = 0; }\n}\n\n"
         )
 
     def ends(self) -> str:
         """The last clause: a socket has its outcome."""
-        if not self.any:
-            return ""
         left = "args[1] == 2 && args[2] != 3 || args[1] == 3"
         sock = "watched[(uint64_t)args[0]]"
         return f"{_SYN}\n/({left}) && {sock} != 0/\n{{\n        {sock} = 0;\n}}\n\n"

@@ -10,8 +10,8 @@ before the watcher began is not known, and so not told when it ends.
 
 from __future__ import annotations
 
+from dsight.connections.attempts import FAMILIES, Change
 from dsight.connections.events import CLOSE, ESTABLISHED, inet_address, port_number
-from dsight.connections.tracker import FAMILIES, Change
 from dsight.value import Value
 
 TYPE_CHECKING = False

@@ -28,11 +28,12 @@ OUTCOMES = (
     "no-address",
     "invalid",
     "aborted",
+    "unknown",
     "pending",
     "sent",
     "connected",
 )
-FAILED = frozenset(OUTCOMES) - {"connected", "pending", "sent"}
+FAILED = frozenset(OUTCOMES) - {"connected", "unknown", "pending", "sent"}
 
 
 class Parent(Value):

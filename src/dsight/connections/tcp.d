@@ -1,11 +1,11 @@
 /*
  * connect(2), and what becomes of TCP's: states 1 established, 2 SYN sent, 3 SYN received, 7 closed.
- * kernel_filter.py fills in WATCHED and ASIDE.
+ * kernel_filter.py fills in WATCHED and ASIDE; call.d says what this->mark and this->call are.
  */
 
-/* 3 Enter */
+/* 3 Enter, of other protocols than TCP */
 syscall::connect:entry
-/self->sock > 1/
+/self->sock > 1 && self->entered == 0/
 {
         this->sk = (struct sock *)self->sock;
         this->socket = this->sk->sk_socket;
@@ -14,18 +14,9 @@ syscall::connect:entry
         trace(this->sk->__sk_common.skc_net.net->ns.inum);
 }
 
-/* 3 Enter, on something that is no socket */
-syscall::connect:entry
-/self->sock == 1/
-{
-        trace(3); trace(timestamp); trace(tid); trace((int)arg0); trace(0); trace(1);
-        trace(0); trace(0); trace(0);
-        trace(curthread->nsproxy->net_ns->ns.inum);
-}
-
 /* 4 Peer: the sockaddr; sockaddr_in6 takes 28 bytes */
 syscall::connect:entry
-/self->sock != 0/
+/self->sock != 0 && self->entered == 0/
 {
         this->size = (int)arg2;
         trace(4); trace(tid); trace(this->size);
@@ -34,33 +25,98 @@ syscall::connect:entry
 
 /* 5 Leave */
 syscall::connect:return
-/self->sock != 0/
+/self->sock != 0 && self->entered == 0/
 {
         trace(5); trace(timestamp); trace(tid); trace((int)arg0);
-        self->sock = 0;
 }
 
-/* 6 SynSent */
-rawtp:::inet_sock_set_state
-/args[2] == 2 && args[0]->sk_protocol == 6 && WATCHED/
+/*
+ * 15 Failed: connect(2) of TCP, or on what is no socket, fails and has sent nothing.  The sockaddr is
+ * read if the kernel could: EFAULT 14.
+ */
+syscall::connect:return
+/this->call/
 {
-        trace(6); trace(timestamp); trace(tid); trace((uint64_t)args[0]); trace(args[0]->__sk_common.skc_family);
+        this->sk = self->sock > 1 ? (struct sock *)self->sock : (struct sock *)0;
+        this->size = this->ret == -14 || self->size > 128 ? 0 : (int)self->size;
+        trace(15); trace(self->entered); trace(timestamp); trace(tid); trace(pid); trace(this->ret);
+        trace((uint64_t)this->sk); trace(this->sk != 0 ? this->sk->sk_protocol : 0);
+        trace(this->sk != 0 ? this->sk->__sk_common.skc_family : 0);
+        trace(this->sk != 0 ? this->sk->sk_socket->file->f_flags : 0);
+        trace(this->sk != 0 ? this->sk->__sk_common.skc_net.net->ns.inum : curthread->nsproxy->net_ns->ns.inum);
+        trace(uid); tracemem(&curthread->group_leader->comm, 16); trace(this->size);
+        tracemem(copyin(self->to, this->size < 28 ? this->size : 28), 28);
+}
+
+/* 16 Returned: connect(2) returns while its attempt is open, or was closed within the call */
+syscall::connect:return
+/self->syn != 0 && !this->busy && (self->undone != 0 || watched[self->syn] != 0)/
+{
+        trace(16); trace(timestamp); trace(self->syn); trace(self->entered); trace(this->ret);
+}
+
+syscall::connect:return
+/self->sock != 0/
+{
+        self->sock = 0;
+        self->entered = 0;
+        self->to = 0;
+        self->size = 0;
+        self->syn = 0;
+        self->undone = 0;
+}
+
+/* 14 Connect: connect(2) sends its SYN */
+rawtp:::inet_sock_set_state
+/this->call/
+{
+        this->sk = (struct sock *)self->sock;
+        trace(14); trace(this->mark); trace(tid); trace((uint64_t)args[0]); trace(args[0]->__sk_common.skc_family);
         trace(args[0]->__sk_common.skc_rcv_saddr); trace(args[0]->__sk_common.skc_daddr);
         tracemem(&args[0]->__sk_common.skc_v6_rcv_saddr, 16); tracemem(&args[0]->__sk_common.skc_v6_daddr, 16);
         trace(((struct inet_sock *)args[0])->inet_sport); trace(args[0]->__sk_common.skc_dport);
-        trace(args[0]->__sk_common.skc_net.net->ns.inum); 
+        trace(args[0]->__sk_common.skc_net.net->ns.inum);
+        trace(pid); trace(uid); tracemem(&curthread->group_leader->comm, 16);
+        trace(this->sk->sk_protocol); trace(this->sk->sk_socket->file->f_flags);
+}
+
+rawtp:::inet_sock_set_state
+/this->call/
+{
+        self->syn = (uint64_t)args[0];
+}
+
+/* 6 SynSent, without connect(2) */
+rawtp:::inet_sock_set_state
+/args[2] == 2 && this->mark != 0 && !this->call/
+{
+        trace(6); trace(this->mark); trace(tid); trace((uint64_t)args[0]); trace(args[0]->__sk_common.skc_family);
+        trace(args[0]->__sk_common.skc_rcv_saddr); trace(args[0]->__sk_common.skc_daddr);
+        tracemem(&args[0]->__sk_common.skc_v6_rcv_saddr, 16); tracemem(&args[0]->__sk_common.skc_v6_daddr, 16);
+        trace(((struct inet_sock *)args[0])->inet_sport); trace(args[0]->__sk_common.skc_dport);
+        trace(args[0]->__sk_common.skc_net.net->ns.inum);
         trace((((struct tcp_sock *)args[0])->fastopen_req != 0) | (MPTCP) << 1 | (ASIDE) << 2);
 }
 
-/* 7 State: SYN_RECV with a socket is a simultaneous open; without one, somebody connecting to us */
+/*
+ * 7 State: SYN_RECV with a socket is a simultaneous open; without one, somebody connecting to us.  Flag 1:
+ * a segment has come, which makes a refusal one by a reset; flag 2: inside the connect(2) of the attempt.
+ */
 rawtp:::inet_sock_set_state
-/(args[1] == 2 || args[1] == 3 && args[0]->sk_socket != 0) && args[0]->sk_protocol == 6
-    && WATCHED/
+/(args[1] == 2 || args[1] == 3) && this->mark != 0/
 {
-        trace(7); trace(timestamp); trace(tid); trace((uint64_t)args[0]); trace(args[1]); trace(args[2]);
-        trace(args[0]->sk_err); trace(args[0]->sk_err_soft); trace(args[0]->__sk_common.skc_family);
+        trace(7); trace(timestamp); trace((uint64_t)args[0]); trace(this->mark); trace(args[1]); trace(args[2]);
+        trace(args[0]->sk_err); trace(args[0]->sk_err_soft);
+        trace((((struct tcp_sock *)args[0])->segs_in != 0) | (self->syn == (uint64_t)args[0]) << 1);
+        trace(args[0]->__sk_common.skc_family);
         trace(args[0]->__sk_common.skc_rcv_saddr); tracemem(&args[0]->__sk_common.skc_v6_rcv_saddr, 16);
         trace(((struct inet_sock *)args[0])->inet_sport);
+}
+
+rawtp:::inet_sock_set_state
+/args[1] == 2 && args[2] == 7 && this->mark != 0 && args[0]->sk_err == 0 && self->syn == (uint64_t)args[0]/
+{
+        self->undone = 1;
 }
 
 /* 8 SockError: the attempt fails */
@@ -90,11 +146,4 @@ rawtp:::tcp_retransmit_skb
 /args[0]->__sk_common.skc_state == 2 && WATCHED/
 {
         trace(9); trace(timestamp); trace((uint64_t)args[0]); trace(RESULT);
-}
-
-/* 10 Reset */
-rawtp:::tcp_receive_reset
-/args[0]->__sk_common.skc_state == 2 && WATCHED/
-{
-        trace(10); trace(timestamp); trace((uint64_t)args[0]);
 }

@@ -6,7 +6,7 @@ of it is its completion's result; the SYN may leave in the thread that submitted
 
 from __future__ import annotations
 
-from dsight.connections.events import SS_UNCONNECTED, Enter, Peer, sockaddr
+from dsight.connections.events import Call, sockaddr
 from dsight.value import Value
 
 TYPE_CHECKING = False
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from dsight.connections.events import SynSent
-    from dsight.connections.tracker import Call
+    from dsight.connections.events import SynSent, Who
 
 LIMIT = 8192  # requests remembered
 
@@ -64,62 +63,70 @@ def _peer(request: int, size: int, data: bytes) -> UringPeer:
 DECODERS: dict[int, Callable[..., Any]] = {43: _connect, 44: _peer, 45: UringDone}
 
 
+class Request:
+    """One under way: who submitted it, what it is, and the attempt it has made."""
+
+    __slots__ = ("attempt", "call", "peer", "who")
+
+    def __init__(self, who: Who, call: Call) -> None:
+        self.who = who
+        self.call = call
+        self.peer: UringPeer | None = None
+        self.attempt: object = None
+
+
 class Requests:
-    """The requests under way, each with the tracker's call: who, Enter, Peer, attempt."""
+    """The requests under way."""
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
-        self._all: dict[int, Call] = {}
-        self._by_sock: dict[int, Call] = {}
-        self._fixed: dict[int, Call] = {}  # those of which the socket is not known, by request
+        self._all: dict[int, Request] = {}
+        self._by_sock: dict[int, Request] = {}
+        self._fixed: dict[int, Request] = {}  # those of which the socket is not known, by request
 
-    def begin(self, event: UringConnect, call: Call) -> None:
+    def begin(self, event: UringConnect, who: Who) -> None:
         """A connect is submitted."""
         self.done(event.request)
         if len(self._all) >= self._limit:
             self.done(next(iter(self._all)))
-        call.via = "io_uring"
-        call.enter = Enter(
-            event.time, event.tid, -1, event.sock, SS_UNCONNECTED, event.protocol, event.family, event.nonblocking,
-            event.netns,
-        )  # fmt: skip
-        self._all[event.request] = call
+        call = Call(event.time, event.tid, event.sock, event.protocol, event.family, event.nonblocking, event.netns)
+        request = self._all[event.request] = Request(who, call)
         if event.fixed:
-            self._fixed[event.request] = call
+            self._fixed[event.request] = request
         elif event.sock:
-            self._by_sock[event.sock] = call
+            self._by_sock[event.sock] = request
 
     def peer(self, event: UringPeer) -> None:
         """The address that was given with it."""
-        call = self._all.get(event.request)
-        if call is not None and call.enter is not None:
-            call.peer = Peer(call.enter.tid, event.family, event.address, event.port)
+        request = self._all.get(event.request)
+        if request is not None:
+            request.peer = event
 
-    def of_syn(self, syn: SynSent, pid: int) -> Call | None:
+    def of_syn(self, syn: SynSent, pid: int) -> Request | None:
         """The request that makes this SYN: by the socket, or by process and destination."""
-        call = self._by_sock.get(syn.sock)
-        if call is None:
+        request = self._by_sock.get(syn.sock)
+        if request is None:
             there = (syn.remote, syn.remote_port)
             fits = (
-                c
-                for c in self._fixed.values()
-                if c.who.pid == pid and c.peer and (c.peer.address, c.peer.port) == there
+                r
+                for r in self._fixed.values()
+                if r.who.pid == pid and r.peer and (r.peer.address, r.peer.port) == there
             )
-            call = next((c for c in fits if c.attempt is None), None)
-        return call if call is not None and call.attempt is None else None
+            request = next((r for r in fits if r.attempt is None), None)
+        return request if request is not None and request.attempt is None else None
 
     def under_way(self, attempt: object) -> bool:
         """Whether an attempt's request is not completed yet."""
-        return any(call.attempt is attempt for call in self._all.values())
+        return any(request.attempt is attempt for request in self._all.values())
 
-    def done(self, request: int) -> Call | None:
+    def done(self, number: int) -> Request | None:
         """The request is completed."""
-        call = self._all.pop(request, None)
-        if call is not None:
-            self._fixed.pop(request, None)
-            if call.enter is not None and self._by_sock.get(call.enter.sock) is call:
-                del self._by_sock[call.enter.sock]
-        return call
+        request = self._all.pop(number, None)
+        if request is not None:
+            self._fixed.pop(number, None)
+            if self._by_sock.get(request.call.sock) is request:
+                del self._by_sock[request.call.sock]
+        return request
 
     def clear(self) -> None:
         """The watcher ends."""

@@ -13,7 +13,7 @@ from dsight.connections.diagnose import diagnose, place, remote
 from dsight.connections.diagnose_names import is_bad, with_name
 from dsight.connections.diagnose_names import report as report_lookup
 from dsight.connections.drops import reasons
-from dsight.connections.events import Fork, ProcessExit, Who
+from dsight.connections.events import Fork, ProcessExit
 from dsight.connections.kernel_filter import Kernel
 from dsight.connections.lives import LIMIT, LIMIT_RESETS, Lives, reset_early
 from dsight.connections.model import FAILED, Endpoint, LookupReport, Report, error_name
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
     from typing import Any, Protocol
 
+    from dsight.connections.attempts import Change
     from dsight.connections.diagnose import Place
+    from dsight.connections.events import Who
     from dsight.connections.host import Host, Listening
     from dsight.connections.model import Diagnosis, Process
     from dsight.connections.processes import Processes
-    from dsight.connections.tracker import Change
 
     class Tracks(Protocol):
         """A state machine without I/O: what Watcher asks of it.
@@ -161,7 +162,7 @@ class Watcher:
         self._selection = Selection() if selection is None else selection
         self._roots = roots
         self._tree = set(roots or ())
-        self._tracker = Tracker()
+        self._tracker = Tracker(takes=self._takes)
         self._names = Names() if names is None else names
         self._limit = LIMIT if self._selection.closed else LIMIT_RESETS
         self._lives = Lives(self._tracker.caller, self._limit)
@@ -187,9 +188,6 @@ class Watcher:
             return []
         if isinstance(event, ProcessExit):
             self._tree.discard(event.pid)
-        if isinstance(event, Who) and not (self._is_ours(event) and self._selection.takes_who(event)):
-            self._tracker.forget(event.tid)
-            return []
         reports: list[Report | LookupReport] = []
         for take in self._takers.get(type(event), ()):
             reports += self._reports(take(event))
@@ -324,6 +322,11 @@ class Watcher:
             change.life,
         )
 
+    def _takes(self, who: Who) -> bool:
+        """Whether somebody's attempts are of interest.  Without a start its Who was lost, and who it descends
+        from is not known; of a process of no interest the kernel would not have told."""
+        return self._selection.takes_who(who) and (who.start == 0 or self._is_ours(who))
+
     def _is_ours(self, who: Who) -> bool:
         if self._roots is None or who.pid in self._tree:
             return True
@@ -338,8 +341,8 @@ def _local(change: Change) -> Endpoint:
 
 
 # What the files say that is filled in here.
-_WANTED = "this->protocol == 6 || this->protocol == 262"  # connect.d: the sockets whose connect(2) is told
-_WHERE = "syscall::connect:entry, rawtp:::inet_sock_set_state"  # who.d: the probes that may ask who it is
+# who.d: the probes that may ask who it is
+_WHERE = "syscall::connect:entry, syscall::connect:return, rawtp:::inet_sock_set_state"
 # who.d: whether the thread is in a 32-bit system call, asm/thread_info.h: TS_COMPAT, TIF_32BIT.
 _COMPAT = {
     "x86_64": "(curthread->thread_info.status & 2) != 0",
@@ -398,9 +401,12 @@ def script(
     """
     kernel = Kernel(pids=frozenset({0} if tree else ())) if kernel is None else kernel
     parts = (*parts, *([_URING] if has_probe("io_uring_submit_req", 0) else []))
-    connect = read("connect.d").replace(_WANTED, " || ".join([_WANTED, *(p.wanted for p in parts if p.wanted)]))
+    connect = read("connect.d").replace(
+        "WANTED ?", " || ".join(["this->tcp", *(p.wanted for p in parts if p.wanted)]) + " ?"
+    )
     asks = ", ".join(dict.fromkeys([_WHERE, *(n for p in parts for n in p.probes)]))
-    asking = kernel.clauses(asks, any("accept_ask.d" in p.asks for p in parts)) + who(asks, "self->who")
+    asking = kernel.clauses(asks, any("accept_ask.d" in p.asks for p in parts)) + read("call.d")
+    asking += who(asks, "self->who")
     tcp = kernel.fill(read("tcp.d")).replace("MPTCP", "((struct tcp_sock *)args[0])->is_mptcp" if mptcp else "0")
     # tcp_retransmit_skb says since 6.15 whether sending succeeded.
     tcp = tcp.replace("trace(RESULT)", "trace(args[2])" if has_probe("tcp_retransmit_skb", 2) else "trace(0)")

@@ -1,7 +1,7 @@
 /* Who is running, for the clauses before that set self->who. */
 
 /* 1 Who */
-syscall::connect:entry, rawtp:::inet_sock_set_state
+syscall::connect:entry, syscall::connect:return, rawtp:::inet_sock_set_state
 /self->who/
 {
         this->leader = curthread->group_leader;
@@ -23,7 +23,7 @@ syscall::connect:entry, rawtp:::inet_sock_set_state
 }
 
 /* 2 Args: the argument area, strings ended by NULs */
-syscall::connect:entry, rawtp:::inet_sock_set_state
+syscall::connect:entry, syscall::connect:return, rawtp:::inet_sock_set_state
 /self->who && curthread->mm != 0/
 {
         self->who = 0;
@@ -32,7 +32,7 @@ syscall::connect:entry, rawtp:::inet_sock_set_state
         tracemem(copyin(curthread->mm->arg_start, this->size < 512 ? this->size : 512), 512);
 }
 
-syscall::connect:entry, rawtp:::inet_sock_set_state
+syscall::connect:entry, syscall::connect:return, rawtp:::inet_sock_set_state
 /self->who/
 {
         self->who = 0;

@@ -12,13 +12,14 @@ import struct
 import pytest
 
 from dsight.connections import host_unix
+from dsight.connections.attempts import ERESTARTSYS, SECOND, Change
 from dsight.connections.calls import AF_UNIX, Calls, UnixAddress, UnixPeer, unix_path
 from dsight.connections.diagnose_unix import diagnose, remote
 from dsight.connections.events import Enter, Leave, Peer, ProcessExit, Who
 from dsight.connections.host import Owner
 from dsight.connections.host_unix import DGRAM, STREAM, UnixSocket
 from dsight.connections.model import Endpoint, Process, Report, facts_json
-from dsight.connections.tracker import ERESTARTSYS, SECOND, Change, Tracker
+from dsight.connections.tracker import Tracker
 from dsight.connections.watch import Selection
 from dsight.ui.text import TextFace, destination
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import struct
 
+from dsight.connections.attempts import SECOND, Change
 from dsight.connections.datagram_events import DECODERS, UdpClosed, UdpError, UdpIcmp, UdpReceived, UdpSent
 from dsight.connections.datagrams import EARLY, GIVE_UP, Datagrams
 from dsight.connections.events import Enter, Leave, Peer, ProcessExit, Who
-from dsight.connections.tracker import SECOND, Change, Tracker
+from dsight.connections.tracker import Tracker
 
 T = 100 * SECOND
 TID, SOCK, NETNS = 71, 0xFFFF888000002000, 4026

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 
+from dsight.connections.attempts import SECOND, Change, Evidence
 from dsight.connections.diagnose import diagnose, place, remote, seconds, serves
 from dsight.connections.events import Drop, Who
 from dsight.connections.host import Listening, Owner
 from dsight.connections.model import Diagnosis, Listener
-from dsight.connections.tracker import SECOND, Change, Evidence
 
 HERE, THERE = "10.0.0.5", "10.0.0.9"
 

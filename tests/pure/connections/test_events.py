@@ -81,9 +81,11 @@ def test_unknown_tags_are_none() -> None:
 
 def test_scripts_and_decoders_know_the_same_tags() -> None:
     text = "".join(
-        (FOLDER / name).read_text() for name in ("connect.d", "who.d", "tcp.d", "icmp.d", "drop.d", "tree.d")
+        (FOLDER / name).read_text() for name in ("connect.d", "call.d", "who.d", "tcp.d", "icmp.d", "drop.d", "tree.d")
     )
-    tags = {int(n) for n in re.findall(r"\btrace\((\d+)\);\s*trace\((?:timestamp|tid)\)", text)}
+    tags = {
+        int(n) for n in re.findall(r"\btrace\((\d+)\);\s*trace\((?:timestamp|tid|this->mark|self->entered)\)", text)
+    }
     assert tags == set(events.DECODERS)
 
 
