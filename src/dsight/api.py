@@ -19,7 +19,7 @@ from dsight.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -44,7 +44,8 @@ class Trace:
     Iteration ends with exit(), `stop()`, or after `timeout` seconds.  `lost` counts
     records (and aggregation or variable updates) that were dropped; `faults` lists what
     clauses were aborted by, as text, the newest thousand.  `script` is D text, or what
-    Machine.compile made of it.
+    Machine.compile made of it.  `entries`: how many elements global associative arrays may have, by name, instead
+    of what dynvarsize says of all.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Trace:
         name: str = "script",
         timeout: float | None = None,
         on: Machine | None = None,
+        entries: Mapping[str, int] | None = None,
     ) -> None:
         here = on or Machine()
         self._own = None if on else here
@@ -66,6 +68,10 @@ class Trace:
             self.image, self._loaded = here.image([Source(name, script)], macros, options)
         else:
             self.image = script.image(options=options)
+        if entries:
+            sizes = {f"var_{name}": size for name, size in entries.items()}
+            maps = [m.replace(max_entries=sizes[m.name]) if m.name in sizes else m for m in self.image.maps]
+            self.image = self.image.replace(maps=tuple(maps))
         texts = here.texts(self.image)
         self.lost = 0
         self.faults: list[str] = []
@@ -115,6 +121,23 @@ class Trace:
         out, self._pending = self._pending, []
         return out
 
+    def batches(self) -> Iterator[list[TraceRecord]]:
+        """What has been recorded by now, a part at a time."""
+        left = self.session.pending()
+        while left > 0:
+            before = self.session.taken
+            self.session.drain(1)
+            if self.session.taken == before:
+                return  # still being written
+            left -= self.session.taken - before
+            out, self._pending = self._pending, []
+            yield out
+
+    def rest(self) -> Iterator[list[TraceRecord]]:
+        """End the trace, but for END, and give what there is a part at a time; stop() has what comes after."""
+        self.session.request_stop()
+        return self.batches()
+
     def stop(self) -> list[TraceRecord]:
         """End the trace: no probe fires any more; the records that were left, END's included."""
         self.session.stop()
@@ -126,6 +149,10 @@ class Trace:
         ids = {layout.name: layout.id for layout in self.image.aggs}
         self._aggregations.release()
         return dict(self._aggregations.values(ids[name]))
+
+    def elements(self, name: str) -> list[tuple[bytes, bytes]]:
+        """Keys and values of a global associative array, as they lie in memory."""
+        return self.session.elements(name)
 
     def __iter__(self) -> Iterator[TraceRecord]:
         import time

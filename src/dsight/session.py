@@ -91,6 +91,7 @@ class Session:
         self._status = status
         self._resized = resized
         self.running = False
+        self.taken = 0  # bytes of records
         self._registry = registry
         self._sink = sink
         self._records = sink.records
@@ -209,8 +210,13 @@ class Session:
             if not taken:
                 break  # the next record is still being written
             self._ring.consume(taken)
+            self.taken += taken
             if not rounds:
                 break
+
+    def pending(self) -> int:
+        """How many bytes of records wait to be taken."""
+        return 0 if self._ring is None else self._ring.pending()
 
     def request_stop(self) -> None:
         """End the trace as exit() does; from a signal handler's follow-up or a watched descriptor."""
@@ -225,6 +231,10 @@ class Session:
             (key if layout.keys else b"", [values[at : at + size] for at in range(0, len(values), size)])
             for key, values in self._maps[layout.map].items()
         ]
+
+    def elements(self, variable: str) -> list[tuple[bytes, bytes]]:
+        """Keys and values of a global associative array."""
+        return self._maps[f"var_{variable}"].items()
 
     def erase(self, layout: AggLayout, keys: list[bytes]) -> None:
         """Take keys out of an aggregation; the one entry of one without keys becomes zero."""

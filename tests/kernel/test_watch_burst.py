@@ -13,6 +13,19 @@ pytestmark = pytest.mark.kernel
 BURST = pathlib.Path(__file__).parents[2] / "bench" / "burst.py"
 
 
-def test_burst() -> None:
-    done = subprocess.run([sys.executable, str(BURST), "4000", "20"], capture_output=True, text=True, timeout=90)
+def burst(*arguments: str) -> dict[str, float]:
+    done = subprocess.run([sys.executable, str(BURST), *arguments], capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stdout + done.stderr
+    return {line[:16].rstrip(): float(line[16:]) for line in done.stdout.splitlines()}
+
+
+def test_burst() -> None:
+    found = burst("6000", "20")
+    assert (found["attempts"], found["attempts lost"]) == (6000, 0) or found["records lost"]
+
+
+def test_more_than_can_be_read() -> None:
+    """A ring buffer of 16 KiB holds some sixty attempts."""
+    found = burst("4000", "20", "--buffer", "16k")
+    assert found["attempts lost"] > 0 and found["attempts"] + found["attempts lost"] == 4000
+    assert found["records lost"] >= found["attempts lost"]

@@ -14,7 +14,6 @@
  */
 #pragma D option quiet
 #pragma D option scratchsize=2k
-#pragma D option bufsize=8m
 
 self uint64_t syn; /* these three: call.d */
 self uint64_t entered;

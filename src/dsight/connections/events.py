@@ -207,6 +207,13 @@ class Drop(Value):
     netns: int  # where it is dropped; 0 unknown
 
 
+class Watched(Value):
+    """Events were lost.  Of the attempts told before this, those that the kernel still watches are open."""
+
+    time: int
+    marks: dict[int, int]  # by socket
+
+
 class Fork(Value):
     """`parent` made the process `child`."""
 
@@ -238,6 +245,7 @@ if TYPE_CHECKING:
         | Retransmit
         | Icmp
         | Drop
+        | Watched
         | Fork
         | ProcessExit
     )
@@ -338,6 +346,11 @@ def _drop(time: int, sock: int, reason: int, answer: int, six: int, ip: bytes, p
     return Drop(time, sock, WORDS[reason - 1], bool(answer), local, remote, netns)
 
 
+def _watched(time: int, *numbers: int) -> Watched:
+    return Watched(time, dict(zip(numbers[::2], numbers[1::2])))
+
+
+WATCHED = 17  # the tag of what is no record: losses.py makes it
 # By tag.  Other modules have such a table of their own tags; Watcher puts them together.
 DECODERS: dict[int, Callable[..., Event]] = {
     1: _who,
@@ -356,6 +369,7 @@ DECODERS: dict[int, Callable[..., Event]] = {
     15: _failed,
     16: Returned,
     42: _drop,
+    WATCHED: _watched,
 }
 
 

@@ -132,11 +132,14 @@ class LookupReport(Value):
 
 
 class Lost(Value):
-    """`count` events were dropped at `where` before the watcher could read them."""
+    """`count` events were dropped at `where` before the watcher could read them; or, where `seen` and `told`
+    say of how many, attempts."""
 
     time: int
     count: int
     where: str
+    seen: int | None = None
+    told: int | None = None
 
 
 def endpoint_text(address: str | None, port: int | None) -> str:
@@ -160,7 +163,8 @@ def to_json(report: Report | LookupReport | Lost, wall_offset: int) -> dict[str,
     """The report as the record's JSON object; `wall_offset` is wall time minus monotonic time, in ns."""
     if isinstance(report, Lost):
         time = rfc3339(report.time + wall_offset)
-        return {"event": "lost", "time": time, "count": report.count, "where": report.where}
+        out = {"event": "lost", "time": time, "count": report.count, "where": report.where}
+        return out if report.seen is None else out | {"seen": report.seen, "told": report.told}
     if isinstance(report, LookupReport):
         return _lookup_json(report, wall_offset)
     head = {"event": report.event, "time": rfc3339(report.time + wall_offset), "id": report.id}

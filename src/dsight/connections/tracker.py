@@ -37,6 +37,7 @@ from dsight.connections.events import (
     SockError,
     State,
     SynSent,
+    Watched,
     Who,
 )
 from dsight.connections.uring import DECODERS as URING_DECODERS
@@ -44,7 +45,7 @@ from dsight.connections.uring import Requests, UringConnect, UringDone, UringPee
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any
 
     from dsight.connections.events import Event
@@ -111,12 +112,6 @@ class Tracker:
             due = min(due, attempt.next_tick)
         self._due = due
         return changes
-
-    def settle(self, now: int, watched: Mapping[int, int]) -> list[Change]:
-        """Events were lost, and all that were not have been fed.  What is open, and not among the sockets and
-        marks that the kernel watches, has had an outcome that nobody knows."""
-        gone = [a for a in self._open.values() if watched.get(a.sock) != a.mark]
-        return [self._end(attempt, now, "unknown") for attempt in gone]
 
     def stop(self, now: int) -> list[Change]:
         """The watcher ends: every open attempt is pending."""
@@ -329,6 +324,11 @@ class Tracker:
         fits = max(attempt.start, time - RACE) <= since <= time and remote != attempt.remote
         return remote if fits else None
 
+    def _watched(self, event: Watched) -> list[Change]:
+        """What is open here, and not in the kernel, has had an outcome that nobody knows."""
+        gone = [a for a in self._open.values() if event.marks.get(a.sock) != a.mark]
+        return [self._end(attempt, event.time, "unknown") for attempt in gone]
+
     def _failed(self, attempt: Attempt, time: int, error: int) -> Change:
         attempt.facts.update(by="kernel")
         return self._end(attempt, time, ERRNO_OUTCOMES.get(error, "invalid"), error)
@@ -409,6 +409,7 @@ _HANDLERS: dict[type, Callable[[Tracker, Any], list[Change]]] = {
     Retransmit: Tracker._retransmit,
     Icmp: Tracker._icmp,
     Drop: Tracker._drop,
+    Watched: Tracker._watched,
     UringConnect: Tracker._uring_connect,
     UringPeer: Tracker._uring_peer,
     UringDone: Tracker._uring_done,

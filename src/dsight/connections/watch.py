@@ -194,6 +194,11 @@ class Watcher:
         return reports
 
     @property
+    def begun(self) -> int:
+        """How many attempts over TCP it was told of, selected or not."""
+        return self._tracker.begun
+
+    @property
     def open(self) -> int:
         """How many selected attempts have no outcome yet."""
         return len(self._open)

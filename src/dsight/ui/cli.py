@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from dsight.api import Trace, TraceRecord
     from dsight.connections.expect import Expectations
+    from dsight.connections.losses import Losses
     from dsight.connections.model import LookupReport, Lost, Report
     from dsight.connections.names import LookupWatch
     from dsight.connections.watch import Selection
@@ -156,6 +157,8 @@ def _parser() -> ArgumentParser:
     how.add_argument("--json", action="store_true", help="one JSON object a line")
     how.add_argument("--color", "--colour", choices=("auto", "always", "never"), default="auto")
     how.add_argument("--no-summary", action="store_true", help="no summary at the end")
+    how.add_argument("--buffer", metavar="SIZE",
+                     help="memory for what is not read yet (64m; by default 8m to 32m, by what this machine has)")  # fmt: skip
     parser.add_argument("-V", "--version", action="store_true", help="show the version and end")
     return parser
 
@@ -316,16 +319,18 @@ class _Run:
 
             pids = frozenset(descendants(pids))
         self._kernel = selection.kernel(pids)
+        self._buffer = arguments.buffer
         self._names = None if arguments.names is False else self._lookups()
         trackers = self._kinds.trackers if self._names is None else (*self._kinds.trackers, self._names.tracker)
         names = None if self._names is None else self._names.names
         self._watcher = Watcher(KernelHost(), Processes(), selection, self._roots or None, trackers, names)
         self._face = _face(arguments, time_ns() - monotonic_ns())
-        self._lost = 0
 
     def run(self) -> None:
         """Arm, watch, end."""
         from dsight.api import Trace
+        from dsight.connections.losses import Losses, buffer_size
+        from dsight.connections.tracker import LIMIT
         from dsight.connections.watch import accepted, script
         from dsight.ui.interrupt import Interrupts
 
@@ -340,16 +345,21 @@ class _Run:
         text = script(
             bool(self._roots), self._has_probe, parts, shown.closed, btf.enumerator, mptcp, self._kernel, self._exits
         )  # fmt: skip
-        with Trace(text, name="connections", on=self._machine) as trace:
+        buffer = {"bufsize": self._buffer or str(buffer_size())}
+        entries = {"watched": LIMIT}
+        with Trace(text, name="connections", on=self._machine, options=buffer, entries=entries) as trace:
+            losses = Losses(trace, self._watcher)
             interrupts = Interrupts(trace.session)
             try:
                 self._begin(trace)
                 while trace.session.running:
                     waits = self._watcher.open or self._end or (self._names is not None and self._names.open)
-                    self._take(trace.read(PAUSE if waits else IDLE), trace)
+                    self._take(trace.read(PAUSE if waits else IDLE), trace, losses)
                     if self._done():
                         break
-                self._take(trace.stop(), trace, last=True)
+                for batch in trace.rest():
+                    self._take(batch, trace, losses)
+                self._take(trace.stop(), trace, losses, last=True)
             finally:
                 interrupts.close()
 
@@ -390,7 +400,7 @@ class _Run:
             self._watcher.adopt(descendants(self._roots))
         sys.stderr.write("dsight: watching connections; Ctrl-C ends\n")
 
-    def _take(self, records: list[TraceRecord], trace: Trace, last: bool = False) -> None:
+    def _take(self, records: list[TraceRecord], trace: Trace, losses: Losses, last: bool = False) -> None:
         """One batch."""
         from dsight.connections.model import Lost
 
@@ -400,10 +410,10 @@ class _Run:
         now = self._now()
         if self._names is not None and not last:
             self._names.renew(trace, now)
+        reports += losses.look(now)
         reports += self._watcher.stop(now) if last else self._watcher.tick(now)
-        if trace.lost > self._lost:
-            reports.append(Lost(now, trace.lost - self._lost, "in the kernel, before they were read"))
-            self._lost = trace.lost
+        if last:
+            reports += losses.total(now)
         if self._expectations is not None:
             for report in reports:
                 if not isinstance(report, Lost):

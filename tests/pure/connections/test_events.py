@@ -86,7 +86,7 @@ def test_scripts_and_decoders_know_the_same_tags() -> None:
     tags = {
         int(n) for n in re.findall(r"\btrace\((\d+)\);\s*trace\((?:timestamp|tid|this->mark|self->entered)\)", text)
     }
-    assert tags == set(events.DECODERS)
+    assert tags | {events.WATCHED} == set(events.DECODERS)
 
 
 def test_drop_of_a_syn_and_of_its_answer() -> None:

@@ -25,6 +25,7 @@ from dsight.connections.events import (
     SockError,
     State,
     SynSent,
+    Watched,
     Who,
 )
 from dsight.connections.tracker import Tracker
@@ -315,10 +316,10 @@ def test_what_ended_unseen_is_unknown_and_what_is_open_stays() -> None:
     tracker = Tracker()
     other = SOCK + 4096
     play(connect(), connect(T + 1, TID + 1, other), tracker=tracker)
-    assert tracker.settle(T + 9, {SOCK: T, other: T + 1}) == []
-    (end,) = tracker.settle(T + 9, {SOCK: T, other: T + 5})  # its address is in use again
+    assert play(Watched(T + 9, {SOCK: T, other: T + 1}), tracker=tracker) == []
+    (end,) = play(Watched(T + 9, {SOCK: T, other: T + 5}), tracker=tracker)  # its address is in use again
     assert (end.outcome, end.sock, tracker.open, tracker.begun) == ("unknown", other, 1, 2)
-    assert [c.outcome for c in tracker.settle(T + 9, {})] == ["unknown"] and not tracker._to
+    assert [c.outcome for c in play(Watched(T + 9, {}), tracker=tracker)] == ["unknown"] and not tracker._to
 
 
 def test_what_began_before_the_watcher_is_not_invented() -> None:
