@@ -173,3 +173,17 @@ def test_probe_forms_enable_the_same_probe():
     body = '/pid == $target && probename == "entry"/ { n++; } END { printf("%d\\n", n); }'
     for form in (["-n", "getpriority:entry" + body], ["-f", "syscall::getpriority" + body], ["-i", listing[0] + body]):
         assert ok("-q", *form, "-c", act("mark")).split() == ["1"], form
+
+
+def test_who_kills_whom_and_how_each_ends() -> None:
+    """On the whole machine, without a target: the processes are this test's own."""
+    with subprocess.Popen(["sleep", "60"]) as sleeper:
+        script = (
+            f'syscall::kill:entry /(int)arg0 == {sleeper.pid}/ {{ printf("%s kills with %d\\n", execname, arg1); }}'
+            f'syscall::exit_group:entry /ppid == {os.getpid()} && execname == "sh"/ {{ printf("exit %d\\n", arg0); }}'
+        )
+        with Running("-qn", f'{script} BEGIN {{ printf("ready\\n"); }}') as traced:
+            traced.wait_for("ready")
+            subprocess.run(["sh", "-c", f"kill -TERM {sleeper.pid}; exit 5"], check=False, timeout=60)
+            assert traced.wait_for("exit ").splitlines() == ["ready", "sh kills with 15", "exit 5"]
+    assert sleeper.returncode == -15

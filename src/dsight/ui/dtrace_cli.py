@@ -245,8 +245,9 @@ def _session(
                 target.release()
             gc.freeze()  # nothing made so far is garbage: a collection would take longer than the compiler
             gc.disable()
+            look = max(min(status_rate, STATUS), 0.001)
             while session.running:
-                session.wait()
+                session.wait(look)
             if hold is not None:
                 session.drain()
                 hold.release()
