@@ -156,7 +156,10 @@ def _parser() -> ArgumentParser:
     how = parser.add_argument_group("how to show it")
     how.add_argument("--json", action="store_true", help="one JSON object a line")
     how.add_argument("--color", "--colour", choices=("auto", "always", "never"), default="auto")
-    how.add_argument("--no-summary", action="store_true", help="no summary at the end")
+    how.add_argument(
+        "--summary", action=BooleanOptionalAction, default=None,
+        help="a summary at the end (by default with text only); Ctrl-\\ or SIGUSR1 shows one at any time",
+    )  # fmt: skip
     how.add_argument("--buffer", metavar="SIZE",
                      help="memory for what is not read yet (64m; by default 8m to 32m, by what this machine has)")  # fmt: skip
     parser.add_argument("-V", "--version", action="store_true", help="show the version and end")
@@ -349,7 +352,7 @@ class _Run:
         entries = {"watched": LIMIT}
         with Trace(text, name="connections", on=self._machine, options=buffer, entries=entries) as trace:
             losses = Losses(trace, self._watcher)
-            interrupts = Interrupts(trace.session)
+            interrupts = Interrupts(trace.session, lambda: self._face.sum_up(self._now()))
             try:
                 self._begin(trace)
                 while trace.session.running:
@@ -398,7 +401,7 @@ class _Run:
             from dsight.connections.processes import descendants
 
             self._watcher.adopt(descendants(self._roots))
-        sys.stderr.write("dsight: watching connections; Ctrl-C ends\n")
+        sys.stderr.write("dsight: watching connections; Ctrl-C ends, Ctrl-\\ sums up\n")
 
     def _take(self, records: list[TraceRecord], trace: Trace, losses: Losses, last: bool = False) -> None:
         """One batch."""
@@ -439,7 +442,7 @@ def _face(arguments: Namespace, wall_offset: int) -> TextFace | JsonFace:
     if arguments.json:
         from dsight.ui.jsonl import JsonFace
 
-        return JsonFace(out, wall_offset)
+        return JsonFace(out, wall_offset, bool(arguments.summary))
     from dsight.ui.text import TextFace
 
     terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
@@ -448,7 +451,8 @@ def _face(arguments: Namespace, wall_offset: int) -> TextFace | JsonFace:
     live = terminal and arguments.command is None
     dns = arguments.udp or arguments.names is False
     names = bool(arguments.names)
-    return TextFace(out, wall_offset, live, colour, not arguments.no_summary, _terminal_size, names, dns)
+    summary = arguments.summary is not False
+    return TextFace(out, wall_offset, live, colour, summary, _terminal_size, names, dns, terminal)
 
 
 def _terminal_size() -> tuple[int, int]:

@@ -16,17 +16,24 @@ if TYPE_CHECKING:
 class JsonFace:
     """Writes each report as it comes; ASCII only, so that no terminal and no log can be harmed."""
 
-    def __init__(self, out: TextIO, wall_offset: int) -> None:
+    def __init__(self, out: TextIO, wall_offset: int, summary: bool = False) -> None:
+        """`summary`: also at the end."""
         from json import JSONEncoder
+
+        from dsight.ui.summary import Summary
 
         self._out = out
         self._offset = wall_offset
+        self._summary = Summary()
+        self._sums_up = summary
         self._encoder = JSONEncoder().encode
         self._process: Process | None = None  # the last one, and its JSON: an attempt and its
         self._process_text = ""  # outcome come one after the other
 
     def show(self, reports: list[Report | LookupReport | Lost]) -> None:
         """One batch."""
+        for report in reports:
+            self._summary.see(report)
         if reports:
             self._out.write("\n".join([self._line(r) for r in reports]) + "\n")
             self._out.flush()
@@ -48,10 +55,17 @@ class JsonFace:
         """Nothing: lines are written once."""
 
     def finish(self, now: int, verdicts: Sequence[Verdict] = ()) -> None:
-        """What became of what was expected; there is no summary."""
+        """The summary where it is asked for, and what became of what was expected."""
+        if self._sums_up:
+            self.sum_up(now)
         if verdicts:
             self._out.write("".join([self._encode(v.json()) + "\n" for v in verdicts]))
             self._out.flush()
+
+    def sum_up(self, now: int) -> None:
+        """The summary so far."""
+        self._out.write(self._encode(self._summary.json(now, self._offset)) + "\n")
+        self._out.flush()
 
 
 def _valid(value: Any) -> Any:

@@ -21,7 +21,8 @@ from dsight.connections.host_unix import DGRAM, STREAM, UnixSocket
 from dsight.connections.model import Endpoint, Process, Report, facts_json
 from dsight.connections.tracker import Tracker
 from dsight.connections.watch import Selection
-from dsight.ui.text import TextFace, destination
+from dsight.ui.text import TextFace
+from dsight.ui.words import destination
 
 T, TID, SOCK = 100 * SECOND, 71, 0xFFFF888000003000
 PID = os.getpid()  # paths are looked at as it sees them

@@ -6,24 +6,12 @@ import io
 import json
 import re
 
-from dsight.connections.model import Diagnosis, Endpoint, Listener, LookupReport, Lost, Parent, Process, Report
-from dsight.connections.naming import Query
+from reports import S, lookup, report
+
+from dsight.connections.model import Diagnosis, Endpoint, Listener, Lost, Report
 from dsight.ui.jsonl import JsonFace
-from dsight.ui.text import TextFace, clip, fit, label, width
-
-S = 1_000_000_000
-
-
-def report(
-    event: str = "attempt", id: str = "a", outcome: str | None = None, time: int = 0, comm: str = "app", **more: object
-) -> Report:
-    process = Process(7, 8, comm, "/bin/app", ("app", "-x"), 1, (Parent(1, "init"),), 0, "root", None, None, None, 5)
-    facts: dict[str, object] = {"latency_ns": None if event == "attempt" else time, "syns": 2}
-    if outcome == "refused":
-        facts |= {"error": "ECONNREFUSED", "diagnosis": Diagnosis("refused-by-peer", "answered with a reset")}
-    remote = Endpoint("10.0.0.9", 9300, None, False)
-    facts |= {"remote": remote, "local": Endpoint("10.0.0.1", 4000), "blocking": True}
-    return Report(event, time, id, process, "tcp", "inet", "connect", outcome=outcome, **(facts | more))  # type: ignore[arg-type]
+from dsight.ui.text import TextFace
+from dsight.ui.words import clip, fit, label, width
 
 
 def screen(text: str, rows: int = 50) -> list[str]:
@@ -122,7 +110,7 @@ def test_summary_worst_first() -> None:
     face.finish(0)
     lines = out.getvalue().strip().splitlines()
     assert lines[0] == "5 attempts by 1 process"
-    assert lines[2].split() == ["refused", "2", "app", "10.0.0.9:9300", "4", "µs", "answered", "with", "a", "reset"]
+    assert lines[2].split() == "refused 2 app 10.0.0.9:9300 3 µs 5 µs 5 µs 5 µs answered with a reset".split()
     assert lines[3].split()[:2] == ["connected", "3"]
     empty = io.StringIO()
     TextFace(empty, 0).finish(0)
@@ -177,15 +165,6 @@ def test_json_has_the_records_names() -> None:
     ]
     assert lost == {"event": "lost", "time": "2023-11-14T22:13:20.000000009Z", "count": 4, "where": "w"}
     assert out.getvalue().isascii()
-
-
-def lookup(event: str = "lookup", error: str | None = None, code: str = "", text: str = "because", took: int = 5000,
-           name: str = "db1", id: str = "n", **more: object) -> LookupReport:  # fmt: skip
-    facts: dict[str, object] = {"answers": () if error else ("10.0.0.5", "fd00::5"), "source": "hosts"}
-    queries = (Query(name, "A", "10.0.0.53", 2, "NOERROR"),)
-    why = Diagnosis(code, text) if code else None
-    facts |= {"queries": queries, "diagnosis": why, "service": "80", "family": None, "error": error}
-    return LookupReport(event, S + took, id, report().process, "getaddrinfo", name, latency_ns=took, **(facts | more))  # type: ignore[arg-type]
 
 
 def lines(*reports: object, **options: object) -> list[str]:
