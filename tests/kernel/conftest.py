@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,9 @@ import pytest
 from dsight.kernel import sys as ksys
 
 sys.path.insert(0, str(Path(__file__).parent))  # for kernel_asm and kernel_held
+
+# A shell without job control starts what it puts into the background with SIGINT ignored, which commands inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
