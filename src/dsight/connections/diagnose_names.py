@@ -148,13 +148,15 @@ def _server(server: str, queries: list[Query]) -> str:
         return f"{server} did not answer ({sent} {'query' if sent == 1 else 'queries'})"
     if results == ["ECONNREFUSED"]:
         return f"nothing listens on port 53 of {server} (ECONNREFUSED)"
+    if results == ["ENETUNREACH"]:
+        return f"this host has no route to the name server {server}"
     text = f"{server} answered {' and '.join('with addresses' if r == 'NOERROR' else r for r in results)}"
     if any(r.startswith("E") for r in results):
         text = f"asking {server} failed: {', '.join(results)}"
-    again = sum(q.sent - 1 for q in queries)
+    again = sum(max(q.sent - 1, 0) for q in queries)
     if again:
         text += f", after {again} {'query was' if again == 1 else 'queries were'} sent again"
     if silent:
-        kinds = " and ".join(dict.fromkeys(q.type for q in silent))
+        kinds = " and ".join(dict.fromkeys(q.type for q in silent if q.type))
         text += f", but not for {kinds}"
     return text

@@ -35,10 +35,11 @@ class Named(Value):
 
 
 class Consults(Value):
-    """It connects to something meanwhile: `path` of a UNIX socket, else None."""
+    """It connects to something meanwhile: `path` of a UNIX socket, `server` of a name server (port 53), else None."""
 
     tid: int
     path: str | None
+    server: str | None = None
 
 
 class Consulted(Value):
@@ -151,7 +152,8 @@ _AI_NUMERICHOST = 4  # the same in glibc and musl
 def _consults(tid: int, size: int, data: bytes) -> Consults:
     raw = data[: max(size, 0)]
     if len(raw) < 3 or unpack_from("=H", raw)[0] != 1:  # AF_UNIX
-        return Consults(tid, None)
+        _, address, port = sockaddr(raw)
+        return Consults(tid, None, address if port == 53 else None)
     return Consults(tid, raw[2:].partition(b"\0")[0].decode("utf-8", "surrogateescape") or None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dsight.connections.dns import AAAA, RCODES, A, Message
+from dsight.connections.model import error_name
 from dsight.connections.naming import Lookup, Query
 
 TYPE_CHECKING = False
@@ -46,8 +47,6 @@ class OpenQuery:
             if result == "NOERROR" and not addresses and not unsure:
                 result = "NODATA"
         elif self.error > 0:
-            from dsight.connections.model import error_name
-
             result = error_name(self.error)
         return Query(self.name, TYPES[self.type], self.server, self.sent, result, addresses)
 
@@ -57,7 +56,8 @@ class OpenLookup:
 
     __slots__ = (
         "answers", "api", "bases", "consulting", "family", "hanging", "in_files", "keys", "last", "mounts", "name",
-        "netns", "nodename", "numeric", "queries", "service", "settles", "source", "start", "tid", "wait", "who",
+        "netns", "nodename", "numeric", "queries", "server", "service", "settles", "source", "start", "tid", "unasked",
+        "wait", "who",
     )  # fmt: skip
 
     def __init__(self, who: Who, start: int, netns: int, api: str) -> None:
@@ -76,6 +76,8 @@ class OpenLookup:
         self.bases: set[str] = set()  # what may have been asked for, search domains aside
         self.source: str | None = None
         self.consulting: str | None = None
+        self.server: str | None = None  # that it connects to now
+        self.unasked: dict[str, int] = {}  # servers to which connect(2) failed, and the errno
         self.keys: list[tuple[int, Key]] = []  # of its queries, in Lookups
         self.in_files = False
         self.numeric = False  # only an address will do
@@ -102,10 +104,16 @@ class OpenLookup:
         """`answers` are those of the call, or those seen on the wire."""
         queries = tuple(q.value() for q in self.queries.values())
         answers = tuple(self.answers)
+        if not answers:  # getaddrinfo(3) also connects to what it has found, to put it in order
+            asked = {q.server for q in queries}
+            unasked = {server: error for server, error in self.unasked.items() if server not in asked}
+            queries += tuple(Query(self.asked(), None, s, 0, error_name(error)) for s, error in unasked.items())
         source = self.source
         if self.in_files and answers:
             source = "hosts"
-        elif queries and (source is None or any(a in q.addresses for q in queries for a in answers)):
+        elif any(q.sent for q in queries) and (
+            source is None or any(a in q.addresses for q in queries for a in answers)
+        ):
             source = "dns"
         return Lookup(
             event, time, f"{self.start:x}-{self.who.tid}n", self.who, self.netns, self.api, self.asked(), self.service,

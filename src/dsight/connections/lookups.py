@@ -14,6 +14,8 @@ Two kinds, which may hold each other:
 
 from __future__ import annotations
 
+from errno import EINPROGRESS
+
 from dsight.connections import lookup_events as ev
 from dsight.connections.dns import Message, Stream, parse
 from dsight.connections.events import Who
@@ -140,6 +142,7 @@ class Lookups:
         if call is not None:
             path = event.path
             call.consulting = None if path is None else next((w for part, w in _SERVICES if part in path), None)
+            call.server = event.server
         return []
 
     def _consulted(self, event: ev.Consulted) -> list[Lookup]:
@@ -148,6 +151,10 @@ class Lookups:
             if event.ret == 0:
                 call.source = call.consulting
             call.consulting = None
+        if call is not None and call.server is not None:
+            if event.ret < 0 and event.ret != -EINPROGRESS and len(call.unasked) < PIPELINED:
+                call.unasked[call.server] = -event.ret
+            call.server = None
         return []
 
     def _hints(self, event: ev.Hints) -> list[Lookup]:

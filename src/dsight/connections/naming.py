@@ -23,7 +23,7 @@ class Query(Value):
     """One DNS query, and its answer if one came."""
 
     name: str
-    type: str  # A, AAAA
+    type: str | None  # A, AAAA; None where there was no way to ask the server at all
     server: str | None
     sent: int = 1  # how often
     result: str | None = None  # NOERROR, NODATA, an rcode, the errno of the socket; None: no answer

@@ -55,6 +55,8 @@ def asked(result: str | None, kind: str = "A", server: str | None = SERVER, name
          f"db1 could not be looked up: {SERVER} answered SERVFAIL"),
         (lookup("EAI_AGAIN", asked("ECONNREFUSED")), "lookup-failed",
          f"db1 could not be looked up: nothing listens on port 53 of {SERVER} (ECONNREFUSED)"),
+        (lookup("EAI_AGAIN", asked("ENETUNREACH", sent=0)), "lookup-failed",
+         f"db1 could not be looked up: this host has no route to the name server {SERVER}"),
         (lookup("EAI_AGAIN", asked("EHOSTUNREACH")), "lookup-failed",
          f"db1 could not be looked up: asking {SERVER} failed: EHOSTUNREACH"),
         (lookup("EAI_AGAIN"), "lookup-failed", "db1 could not be looked up (EAI_AGAIN), and no name server was asked"),

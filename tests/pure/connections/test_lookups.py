@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 
 import pytest
 
@@ -98,6 +99,20 @@ def test_where_the_answer_came_from(bench: Bench, meanwhile: list, source: str |
     first, *rest = call("db1", None, "10.0.0.5")
     (found,) = bench.feed(first, *meanwhile, *rest)
     assert found.source == source
+
+
+def test_a_name_server_without_a_route(bench: Bench) -> None:
+    """Not even connect(2) to it succeeds, so nothing is sent."""
+    raw = (2).to_bytes(2, sys.byteorder) + (53).to_bytes(2, "big") + bytes([10, 0, 0, 53]) + bytes(8)
+    tries = [e for _ in range(2) for e in (ev.DECODERS[52](7, 16, raw.ljust(110, b"\0")), ev.Consulted(7, -101))]
+    first, *rest = call("db1", "EAI_AGAIN")
+    (lost,) = bench.feed(first, *tries, *rest)
+    assert [(q.name, q.type, q.server, q.sent, q.result) for q in lost.queries] == [
+        ("db1", None, "10.0.0.53", 0, "ENETUNREACH")
+    ]
+    assert lost.source is None
+    (found,) = bench.feed(first, *tries, *call("db1", None, "10.0.0.5")[1:])
+    assert found.queries == (), "of what is found, getaddrinfo asks for the route"
 
 
 def test_the_file_is_looked_at_where_nothing_else_tells() -> None:
