@@ -46,8 +46,8 @@ rawtp:::sys_enter
 
 rawtp:::sys_enter
 {
-	this->w = args[1] >= 0 && args[1] < 512 && ours[pid] ? truss_what[args[1]] : 0;
-	this->w = this->w && /*NATIVE*/ ? this->w : 0;
+	this->w = args[1] >= 0 && args[1] < 512 ? truss_what[args[1]] : 0;
+	this->w = this->w && ours[pid] && /*NATIVE*/ ? this->w : 0;
 }
 
 rawtp:::sys_enter
@@ -81,8 +81,8 @@ rawtp:::sys_enter
 rawtp:::sys_exit
 {
 	this->nr = (int)args[0]->/*NUMBER*/;
-	this->w = ours[pid] ? this->nr >= 0 && this->nr < 512 ? truss_what[this->nr] : this->nr == -1 : 0;
-	this->w = this->w && /*NATIVE*/ ? this->w : 0;
+	this->w = this->nr >= 0 && this->nr < 512 ? truss_what[this->nr] : this->nr == -1;
+	this->w = this->w && ours[pid] && /*NATIVE*/ ? this->w : 0;
 }
 
 rawtp:::sys_exit
