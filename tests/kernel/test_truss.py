@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import socket
+import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +98,78 @@ def test_a_running_process_and_nobody_else() -> None:
             child.terminate()
             tracer.wait(60)
     assert [line.split() for line in lines] == [["getppid()", "=", str(os.getpid())]] * 3
+
+
+FAMILY = """if True:
+    import os, threading
+    def spawn():
+        for n in range(8):
+            os.waitpid(os.posix_spawn("/bin/true", ["true", str(n)], {}), 0)
+    threads = [threading.Thread(target=spawn) for n in range(3)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    for n in range(6):
+        pid = os.fork()
+        if pid == 0:
+            for m in range(50): os.getpgid(0)
+            os.execv("/bin/sh", ["sh", "-c", f"exit {n}"])
+        os.waitpid(pid, 0)
+    """
+
+
+def test_everything_that_threads_spawn_and_forks_become() -> None:
+    done = truss("--json", "-e", "execve,getpgid", "-o", "/dev/stdout", sys.executable, "-ISc", FAMILY)
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.stderr == ""
+    ends = sorted((e["comm"], e["status"]) for e in events if e["event"] == "exit")
+    (program,) = {comm for comm, _ in ends} - {"true", "sh"}
+    assert ends == sorted([("true", 0)] * 24 + [("sh", n) for n in range(6)] + [(program, 0)])
+    calls = [(e["comm"], e["call"], e["args"][1]["text"] if e["call"] == "execve" else "") for e in events
+             if e["event"] == "call"]  # fmt: skip
+    assert calls.count((program, "getpgid", "")) == 300
+    assert sorted(text for _, call, text in calls if call == "execve" and text.startswith('["true"')) == sorted(
+        f'["true", "{n}"]' for n in range(8) for _ in range(3)
+    )
+    children = {e["child_pid"] for e in events if e["event"] == "fork" and e["child_pid"] != e["pid"]}
+    assert children | {events[0]["pid"]} == {e["pid"] for e in events if e["event"] == "exit"}
+
+
+def elf32(path: Path, program: str, *words: str) -> None:
+    """A 32-bit program for Intel that becomes another: execve(2) by int 0x80, and exit(2) with 9 where that fails."""
+    base, code_at = 0x8048000, 0x54
+    texts = [program, *words]
+    code_size = 34
+    at = base + code_at + code_size
+    places, data = [], b""
+    for text in texts:
+        places.append(at + len(data))
+        data += text.encode() + b"\0"
+    argv = at + len(data)
+    data += struct.pack(f"<{len(words) + 1}I", *places[1:], 0)
+    code = b"\xb8" + struct.pack("<I", 11)  # mov eax, execve
+    code += b"\xbb" + struct.pack("<I", places[0]) + b"\xb9" + struct.pack("<I", argv)  # mov ebx, path; mov ecx, argv
+    code += b"\xba\0\0\0\0\xcd\x80"  # mov edx, 0; int 0x80
+    code += b"\xb8\1\0\0\0\xbb\x09\0\0\0\xcd\x80"  # mov eax, exit; mov ebx, 9; int 0x80
+    assert len(code) == code_size
+    body = code + data
+    size = code_at + len(body)
+    header = b"\x7fELF\1\1\1".ljust(16, b"\0")
+    header += struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, base + code_at, 0x34, 0, 0, 0x34, 0x20, 1, 0, 0, 0)
+    header += struct.pack("<8I", 1, 0, base, base, size, size, 5, 0x1000)
+    path.write_bytes(header + body)
+    path.chmod(0o755)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="needs an Intel processor: a 32-bit program for it")
+def test_a_32_bit_program_is_told_and_what_it_becomes_is_followed(tmp_path: Path) -> None:
+    program = tmp_path / "narrow"
+    elf32(program, "/bin/sh", "sh", "-c", "exit 7")
+    done = truss("-e", "execve,exit_group", str(program))
+    lines = done.stderr.splitlines()
+    assert done.returncode == 7, lines
+    assert lines[0] == "+++ a 32-bit program: its calls are not seen +++"
+    assert lines[1].startswith(f'execve("{program}"') and lines[1].endswith("= 0")
+    assert lines[-2].startswith("exit_group(7)") and lines[-1] == "+++ exited with 7 +++"
 
 
 WAITING = """if True:

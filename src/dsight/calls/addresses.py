@@ -33,7 +33,7 @@ def sockaddr(data: bytes) -> str:
         )
     if family == AF_NETLINK and len(data) >= 12:
         pid, groups = struct.unpack_from("II", data, 4)
-        return f"{head}, nl_pid={pid}, nl_groups={groups:#08x}}}"
+        return f"{head}, nl_pid={pid}, nl_groups={f'{groups:#08x}' if groups else '00000000'}}}"
     if family == AF_PACKET and len(data) >= 12:
         protocol, index = int.from_bytes(data[2:4], "big"), int.from_bytes(data[4:8], "little")
         return f"{head}, sll_protocol=htons({protocol:#x}), sll_ifindex={index}}}"
