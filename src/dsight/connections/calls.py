@@ -28,6 +28,8 @@ LIMIT = 8192  # calls and open attempts remembered
 # Of the internet families, by protocol; others have the name of their family.
 _PROTOCOLS = {1: "icmp", 33: "dccp", 58: "icmpv6", 132: "sctp", 136: "udplite", 256: "smc"}
 _NOT_YET = frozenset({errno.EINPROGRESS, errno.EALREADY})
+# Where glibc asks for its name service cache before each lookup (nscd(8)).  Most machines have none: it goes on itself.
+_OPTIONAL = frozenset({"/var/run/nscd/socket", "/run/nscd/socket"})
 
 
 class UnixAddress(Value):
@@ -163,7 +165,7 @@ class Calls:
         if call is None:
             return []
         call.remote = (event.path, None)
-        return [] if call.unspecified else self._announce(call)
+        return [] if call.unspecified or event.path in _OPTIONAL else self._announce(call)
 
     def _announce(self, call: _Call) -> list[Change]:
         if call.announced:
@@ -183,6 +185,8 @@ class Calls:
         if call is None or (call.unspecified and leave.ret == 0):
             return []
         error = -leave.ret if leave.ret < 0 else 0
+        if call.remote[0] in _OPTIONAL and error in (errno.ENOENT, errno.ECONNREFUSED):
+            return []
         before = self._open.get(call.enter.sock)
         if error in _NOT_YET:
             return [] if before is not None else self._under_way(call)

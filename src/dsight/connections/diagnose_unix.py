@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import errno
-from stat import S_ISSOCK
 
 from dsight.connections.diagnose import seconds
-from dsight.connections.host_unix import DGRAM, SEQPACKET, STREAM, at, socket_file
+from dsight.connections.host_unix import DGRAM, SEQPACKET, STREAM, at
 from dsight.connections.model import Diagnosis, Endpoint, Listener
 
 TYPE_CHECKING = False
@@ -40,7 +39,7 @@ def _listener(change: Change, host: Host) -> Listener | None:
 def _socket(change: Change, host: Host) -> UnixSocket | None:
     path = change.remote[0]
     sockets = None if path is None else host.unix_sockets(change.netns, change.who.pid)
-    return None if path is None or sockets is None else at(path, sockets, change.who.pid)
+    return None if path is None or sockets is None else at(path, sockets, change.who.pid, host.file)
 
 
 def diagnose(change: Change, host: Host) -> Diagnosis | None:
@@ -81,10 +80,10 @@ def _refused(change: Change, path: str, host: Host) -> Diagnosis:
         return Diagnosis(
             "nothing-listens-here", f"no socket of the name {path} listens in this process's network namespace"
         )
-    there = socket_file(path, change.who.pid)
+    there = host.file(path, change.who.pid)
     if there is None:
         return Diagnosis("nothing-listens-here", f"nobody listened at {path}")
-    if not S_ISSOCK(there.st_mode):
+    if not there.is_socket:
         return Diagnosis("nothing-listens-here", f"{path} is there, but is no socket")
     return Diagnosis(
         "nothing-listens-here",
@@ -111,8 +110,8 @@ def _denied(change: Change, path: str, host: Host) -> Diagnosis:
         return Diagnosis("denied-locally", "refused on this host: a security module or a cgroup program")
     return Diagnosis(
         "denied-locally",
-        f"connecting to {path} wants permission to write to it and to search its folders; uid {change.who.uid} "
-        "has not, or a security module refuses",
+        f"connecting to {path} wants permission to write to it and to search its folders: this process (real uid "
+        f"{change.who.uid}) has not, or a security module refuses",
     )
 
 

@@ -12,7 +12,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dsight.connections.model import Process
 
-_INTERPRETERS = frozenset({"python", "perl", "ruby", "node", "php", "bash", "sh", "dash", "lua"})
+# Interpreters: the letters of options that are followed by a program in place of a script's name.
+_INTERPRETERS = {"python": "c", "perl": "eE", "ruby": "e", "node": "ep", "php": "r", "bash": "c", "sh": "c",
+                 "dash": "c", "lua": "e"}  # fmt: skip
+# Options whose value is an argument of its own.
+_JAVA = frozenset({"-cp", "-classpath", "--class-path", "-p", "--module-path", "--add-modules", "--add-opens",
+                     "--add-exports", "--add-reads"})  # fmt: skip
+_VALUES_OF = {"node": frozenset({"-r", "--require", "--import"}), "python": frozenset({"-W", "-X"})}
 _ENDED_BY = {"us": "this side", "peer": "the peer", "reset": "a reset of the peer", "timeout": "a timeout"}
 # The same in a column.
 ENDS = {"us": "this side", "peer": "the peer", "reset": "peer: reset", "timeout": "timeout"}
@@ -101,13 +107,32 @@ def reason(report: Report) -> str:
 
 
 def label(process: Process, pid: bool = True) -> str:
-    """COMM[PID]; an interpreter with its script: python3 shop.py[4711]."""
+    """COMM[PID]; an interpreter with its script: python3 shop.py[4711]; Java with its archive or class."""
     name = process.comm
-    if process.args and name.rstrip("0123456789.") in _INTERPRETERS:
-        script = next((a for a in process.args[1:] if a and not a.startswith("-")), None)
-        if script is not None and len(script) < 200 and "\n" not in script and " " not in script:
-            name += " " + script.rsplit("/", 1)[-1]
+    script = None
+    kind = name.rstrip("0123456789.")
+    if process.args and kind in _INTERPRETERS:
+        script = _operand(process.args, _VALUES_OF.get(kind, frozenset()), _INTERPRETERS[kind])
+    elif process.args and name == "java":
+        script = _operand(process.args, _JAVA)
+        if script is not None and not script.endswith(".jar"):
+            script = script.rsplit(".", 1)[-1]  # of a class, the last part
+    if script is not None and len(script) < 200 and "\n" not in script and " " not in script:
+        name += " " + script.rsplit("/", 1)[-1]
     return printable(f"{name}[{process.pid}]" if pid else name)
+
+
+def _operand(args: tuple[str, ...], values: frozenset[str], in_place: str = "") -> str | None:
+    """The first argument that is no option, nor the value of one; None where the program is given in place."""
+    rest = iter(args[1:])
+    for arg in rest:
+        if arg in values:
+            next(rest, None)
+        elif not arg.startswith("-"):
+            return arg or None
+        elif arg in ("--eval", "--print") or (arg[1:2] != "-" and arg[-1] in in_place):
+            return None
+    return None
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:

@@ -17,7 +17,7 @@ from dsight.connections.calls import AF_UNIX, Calls, UnixAddress, UnixPeer, unix
 from dsight.connections.diagnose_unix import diagnose, remote
 from dsight.connections.events import Enter, Leave, Peer, ProcessExit, Who
 from dsight.connections.host import Owner
-from dsight.connections.host_unix import DGRAM, STREAM, UnixSocket
+from dsight.connections.host_unix import DGRAM, STREAM, File, UnixSocket
 from dsight.connections.model import Endpoint, Process, Report, facts_json
 from dsight.connections.tracker import Tracker
 from dsight.connections.watch import Selection
@@ -48,6 +48,13 @@ def begin(family: int = AF_UNIX, protocol: int = 0, nonblocking: bool = False, t
 def unix(path: str | None, ret: int, nonblocking: bool = False, *between: object) -> list[object]:
     address = [Peer(TID, AF_UNIX, None, None), UnixAddress(TID, path)]
     return [*begin(nonblocking=nonblocking), *address, *between, Leave(T + 7000, TID, ret)]
+
+
+def test_no_name_service_cache_is_no_failure() -> None:
+    assert play(*unix("/var/run/nscd/socket", -errno.ENOENT)) == []
+    assert play(*unix("/var/run/nscd/socket", -errno.ECONNREFUSED)) == []
+    assert [c.outcome for c in play(*unix("/var/run/nscd/socket", 0))] == [None, "connected"]
+    assert [c.outcome for c in play(*unix("/var/run/nscd/socket", -errno.EACCES))] == [None, "denied"]
 
 
 @pytest.mark.parametrize(
@@ -154,6 +161,9 @@ class Host:
 
     def comm(self, pid: int) -> str:
         return "named"
+
+    def file(self, path: str, pid: int) -> File | None:
+        return host_unix.socket_file(path, os.getpid())
 
 
 def test_words() -> None:

@@ -8,6 +8,8 @@ import re
 
 from reports import S, lookup, report
 
+import pytest
+
 from dsight.connections.model import Diagnosis, Endpoint, Listener, Lost, Report
 from dsight.ui.jsonl import JsonFace
 from dsight.ui.text import TextFace
@@ -141,6 +143,26 @@ def test_label_names_the_script_of_an_interpreter() -> None:
     assert label(process) == "python3.11 shop.py[7]"
     assert label(process.replace(comm="javac")) == "javac[7]"
     assert label(process.replace(args=("python3", "-c", "import os; x"))) == "python3.11[7]"
+    assert label(process.replace(args=("python3", "-Sc", "f(a)", "b"))) == "python3.11[7]"
+    assert label(process.replace(args=("python3", "-E", "-W", "ignore", "shop.py"))) == "python3.11 shop.py[7]"
+    assert label(process.replace(args=("python3", "-m", "http.server", "80"))) == "python3.11 http.server[7]"
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("node -e fetch('http://db1/x')", "node"),
+        ("node --require trace /srv/shop.js", "node shop.js"),
+        ("perl -ne print", "perl"),
+        ("bash -e deploy.sh", "bash deploy.sh"),
+        ("java -Xmx1g -cp a.jar:b.jar org.example.Shop --port 1", "java Shop"),
+        ("java -jar /srv/shop.jar", "java shop.jar"),
+        ("java -version", "java"),
+    ],
+)
+def test_label_of_other_interpreters(line: str, shown: str) -> None:
+    args = tuple(line.split())
+    assert label(report().process.replace(comm=args[0], args=args), False) == shown
 
 
 def test_json_has_the_records_names() -> None:
@@ -235,3 +257,30 @@ def test_a_lookup_as_json() -> None:
                            "latency_ns", "source", "queries", "diagnosis"]  # fmt: skip
     assert (found["event"], found["name"], found["error"]) == ("lookup", "d\\xffb", "EAI_NONAME")
     assert found["queries"][0]["result"] == "NOERROR" and found["diagnosis"]["code"] == "name-not-found"
+
+
+@given(
+    st.builds(
+        report,
+        event=st.sampled_from(("attempt", "hanging", "outcome", "accepted")),
+        protocol=st.sampled_from(("tcp", "udp", None)),
+        family=st.sampled_from(("inet", "inet6", "unix", None)),
+        local=st.builds(Endpoint, st.none() | st.text(), st.none() | st.integers(0, 65535)),
+        remote=st.builds(
+            Endpoint, st.none() | st.text(), st.none() | st.integers(0, 65535), st.none() | st.text(),
+            st.none() | st.booleans(), st.none() | st.builds(Listener, st.none() | st.integers(), st.none() | st.text()),
+            st.none() | st.text(),
+        ),
+        blocking=st.none() | st.booleans(),
+        error=st.none() | st.text(),
+        latency_ns=st.none() | st.integers(0),
+        syns=st.none() | st.integers(0),
+        diagnosis=st.none() | st.builds(Diagnosis, st.just("no-answer"), st.text()),
+        datagrams=st.none() | st.just(3),
+    )
+)  # fmt: skip
+def test_a_line_of_json_is_the_record(one: Report) -> None:
+    """However it is put together."""
+    out = io.StringIO()
+    JsonFace(out, 12345).show([one])
+    assert out.getvalue() == json.dumps(to_json(one, 12345)) + "\n"
