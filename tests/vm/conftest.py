@@ -10,6 +10,7 @@ time, as root:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -120,6 +121,13 @@ def vm() -> Iterator[Machine]:
     why = missing()
     if why:
         pytest.skip(why)
+    with booted() as machine:
+        yield machine
+
+
+@contextlib.contextmanager
+def booted() -> Iterator[Machine]:
+    """A guest; it is gone afterwards."""
     image = next((CACHE / "kernel" / "boot").glob("vmlinuz-*"))
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=CACHE))
     (folder / "agent").write_text(AGENT.format(folder=shlex.quote(str(folder))))
@@ -129,7 +137,8 @@ def vm() -> Iterator[Machine]:
     command += ["--show-boot-console", "--script-sh", f"sh {shlex.quote(str(folder / 'agent'))}"]
     # On one thread of the host: with one for each CPU, qemu (7.2, Debian 12) may go on executing the int3 of a
     # tracepoint's jump label after another CPU has patched it away, for ever (a soft lockup in asm_exc_int3).
-    command += ["--qemu-opts", "-accel", "tcg,thread=single", "-fsdev", cached, "-device", "virtio-9p-pci,fsdev=cached,mount_tag=cached"]
+    command += ["--qemu-opts", "-accel", "tcg,thread=single", "-fsdev", cached]
+    command += ["-device", "virtio-9p-pci,fsdev=cached,mount_tag=cached"]
     environment = os.environ | {"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"}
     with open(folder / "console", "wb") as console:
         # Through a pipe: qemu opens a plain file anew for each of its ports, each at offset 0.
