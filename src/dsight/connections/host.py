@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Protocol
 
-    from dsight.connections.host_unix import UnixSocket
+    from dsight.connections.host_unix import File, UnixSocket
 else:
     Protocol = object
 
@@ -69,6 +69,9 @@ class Host(Protocol):
 
     def comm(self, pid: int) -> str | None:
         """The name of a process."""
+
+    def file(self, path: str, pid: int) -> File | None:
+        """What a process finds at a path."""
 
 
 # rtnetlink and sock_diag, include/uapi/linux/{netlink,rtnetlink,sock_diag,inet_diag}.h
@@ -142,6 +145,11 @@ class KernelHost:
     def comm(self, pid: int) -> str | None:
         comm = read_text(f"/proc/{pid}/comm")
         return None if comm is None else comm.rstrip("\n")
+
+    def file(self, path: str, pid: int) -> File | None:
+        from dsight.connections.host_unix import socket_file
+
+        return socket_file(path, pid)
 
     def _fresh(self, key: tuple[object, ...]) -> bool:
         known = self._known.get(key)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from stat import S_ISSOCK
 from struct import calcsize, pack, unpack_from
 
 from dsight.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # include/uapi/linux/unix_diag.h
 REQUEST = "=BBHIIIII"  # family, protocol, pad, states, inode, show, cookie
@@ -36,6 +37,14 @@ class UnixSocket(Value):
     def full(self) -> bool:
         """Whether connect(2) would have to wait (unix_recvq_full, net/unix/af_unix.c)."""
         return self.listening and self.queued > self.limit
+
+
+class File(Value):
+    """What is found at a path."""
+
+    inode: int
+    device: int
+    is_socket: bool
 
 
 def request() -> bytes:
@@ -68,22 +77,25 @@ def _attributes(answer: bytes, at: int) -> Iterator[tuple[int, bytes]]:
         at += (max(length, 4) + 3) & ~3
 
 
-def socket_file(path: str, pid: int) -> os.stat_result | None:
+def socket_file(path: str, pid: int) -> File | None:
     """What `path` is as the process sees it: from its root, or its working directory; None where there
     is nothing, or it cannot be found out."""
     start = f"/proc/{pid}/root{path}" if path.startswith("/") else f"/proc/{pid}/cwd/{path}"
     try:
-        return os.stat(start)
+        there = os.stat(start)
     except (OSError, ValueError):
         return None
+    return File(there.st_ino, there.st_dev, S_ISSOCK(there.st_mode))
 
 
-def at(path: str, sockets: tuple[UnixSocket, ...], pid: int) -> UnixSocket | None:
+def at(
+    path: str, sockets: tuple[UnixSocket, ...], pid: int, file: Callable[[str, int], File | None] = socket_file
+) -> UnixSocket | None:
     """The socket that a connect(2) to `path` reaches: the listening one, or the bound datagram socket."""
     named = [s for s in sockets if s.name == path]
     if not path.startswith("@"):
-        there = socket_file(path, pid)
+        there = file(path, pid)
         if there is not None:
-            named = [s for s in sockets if s.file is not None and s.file == (there.st_ino, there.st_dev)]
+            named = [s for s in sockets if s.file is not None and s.file == (there.inode, there.device)]
     useful = [s for s in named if s.listening] or [s for s in named if s.type == DGRAM]
     return useful[0] if useful else None

@@ -50,6 +50,8 @@ class LookupWatch:
 
     def __init__(self, machine: str, has_probe: Callable[[str, int], bool], kernel: Kernel | None = None) -> None:
         self.names = Names()
+        self.search = search_domains  # what the tracker asks
+        self.in_hosts = stands_in_hosts
         self._tracker: Lookups | None = None
         self._libcs = Libcs(machine)
         self._next = 0
@@ -73,7 +75,7 @@ class LookupWatch:
         return 0 if self._tracker is None else self._tracker.open
 
     def tracker(self, caller: Callable[[int], Who | None]) -> Lookups:
-        self._tracker = Lookups(caller, self.names, search_domains, stands_in_hosts, os.uname().nodename)
+        self._tracker = Lookups(caller, self.names, self.search, self.in_hosts, os.uname().nodename)
         return self._tracker
 
     def attach(self, trace: Trace) -> None:

@@ -194,6 +194,11 @@ class Watcher:
         return reports
 
     @property
+    def decoders(self) -> Mapping[int, Callable[..., Any]]:
+        """By the tag of a record, those of all trackers."""
+        return self._decoders
+
+    @property
     def begun(self) -> int:
         """How many attempts over TCP it was told of, selected or not."""
         return self._tracker.begun
