@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
-    from typing import Self
+    from typing import Any, Self
 
     from dsight.compile import Compiled
 
@@ -45,7 +45,8 @@ class Trace:
     records (and aggregation or variable updates) that were dropped; `faults` lists what
     clauses were aborted by, as text, the newest thousand.  `script` is D text, or what
     Machine.compile made of it.  `entries`: how many elements global associative arrays may have, by name, instead
-    of what dynvarsize says of all.
+    of what dynvarsize says of all.  `plain`: records are kept as their values only, for rows() and
+    batches(), which is the fastest way to read them; the others give none.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Trace:
         timeout: float | None = None,
         on: Machine | None = None,
         entries: Mapping[str, int] | None = None,
+        plain: bool = False,
     ) -> None:
         here = on or Machine()
         self._own = None if on else here
@@ -78,6 +80,8 @@ class Trace:
         self.timeout = timeout
         self._decoder = Decoder(self.image.layouts, texts)
         self._pending: list[TraceRecord] = []
+        self._rows: list[tuple[Any, ...]] = []
+        self._plain = plain
         self.session = Session(self.image, here.registry, self)
         here.listen(self.session)
         self._aggregations = Aggregations(self.image.aggs, self.session.aggregation_entries, self.session.erase, texts)
@@ -85,15 +89,24 @@ class Trace:
     # -- Sink
 
     def records(self, view: memoryview) -> int:
+        if self._plain:
+            rows, faults, taken = self._decoder.values(view)
+            self._rows += rows
+            for fault in faults:
+                self._fault(fault)
+            return taken
         found, taken = self._decoder.records(view)
         probes = self.image.probes
         for r in found:
             if isinstance(r, Fault):
-                self.faults.append(f"{FAULTS.get(r.fault, r.fault)} ({r.address:#x}) in clause {r.clause}")
-                del self.faults[:-1000]
+                self._fault(r)
             else:
                 self._pending.append(TraceRecord(probes[r.probe], r.layout, r.cpu, r.values))
         return taken
+
+    def _fault(self, r: Fault) -> None:
+        self.faults.append(f"{FAULTS.get(r.fault, r.fault)} ({r.address:#x}) in clause {r.clause}")
+        del self.faults[:-1000]
 
     def drops(self, count: int, cpu: int | None = None, what: str = "drop") -> None:
         self.lost += count
@@ -121,8 +134,15 @@ class Trace:
         out, self._pending = self._pending, []
         return out
 
-    def batches(self) -> Iterator[list[TraceRecord]]:
-        """What has been recorded by now, a part at a time."""
+    def rows(self, timeout: float = 0.0) -> list[tuple[Any, ...]]:
+        """With `plain`: the values of the records there are; waits at most `timeout` seconds for the first."""
+        if not self._rows and self.session.running:
+            self.session.wait(timeout)
+        out, self._rows = self._rows, []
+        return out
+
+    def batches(self) -> Iterator[list[tuple[Any, ...]]]:
+        """With `plain`: what has been recorded by now, a part at a time."""
         left = self.session.pending()
         while left > 0:
             before = self.session.taken
@@ -130,13 +150,14 @@ class Trace:
             if self.session.taken == before:
                 return  # still being written
             left -= self.session.taken - before
-            out, self._pending = self._pending, []
-            yield out
+            yield self.rows()
 
-    def rest(self) -> Iterator[list[TraceRecord]]:
-        """End the trace, but for END, and give what there is a part at a time; stop() has what comes after."""
+    def rest(self) -> Iterator[list[tuple[Any, ...]]]:
+        """With `plain`: end the trace, END included, and give what is left a part at a time."""
         self.session.request_stop()
-        return self.batches()
+        yield from self.batches()
+        self.session.stop()
+        yield self.rows()
 
     def stop(self) -> list[TraceRecord]:
         """End the trace: no probe fires any more; the records that were left, END's included."""

@@ -55,6 +55,22 @@ class Evidence(Value):
     by: str = ""  # who ended it: "kernel", "caller" (closed, interrupted, killed)
 
 
+_ORDINARY: dict[tuple[tuple[str, Any], ...], Evidence] = {}  # what most attempts show, made once
+
+
+def evidence(facts: dict[str, Any]) -> Evidence:
+    """Evidence of such fields."""
+    if len(facts) > 3:
+        return Evidence(**facts)
+    key = tuple(facts.items())
+    found = _ORDINARY.get(key)
+    if found is None:
+        found = Evidence(**facts)
+        if len(_ORDINARY) < 64:
+            _ORDINARY[key] = found
+    return found
+
+
 class Change(Value):
     """One change of one attempt: event is attempt, hanging or outcome; or of a connection that stands
     (lives.py): accepted, closed."""
@@ -144,6 +160,6 @@ class Attempt:
             max(time - self.start, 0),
             outcome,
             error,
-            Evidence(**self.facts),
+            evidence(self.facts),
             sock=self.sock,
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from _socket import AF_INET, AF_INET6, AF_VSOCK, inet_ntop
 from struct import pack, unpack_from
+from sys import byteorder
 
 from dsight.connections.drops import WORDS
 from dsight.value import Value
@@ -110,9 +111,10 @@ class Caller(Value):
 class Connect(Value):
     """connect(2) on a TCP socket sends its SYN."""
 
-    call: Call
-    caller: Caller
     syn: SynSent  # `time`: that of the call
+    caller: Caller
+    protocol: int
+    nonblocking: bool
 
 
 class Failed(Value):
@@ -310,8 +312,7 @@ def _connect(
     local_port: int, remote_port: int, netns: int, pid: int, uid: int, comm: bytes, protocol: int, flags: int,
 ) -> Connect:  # fmt: skip
     syn = _syn_sent(time, tid, sock, family, local4, remote4, local6, remote6, local_port, remote_port, netns)
-    call = Call(time, tid, sock, protocol, syn.family, bool(flags & O_NONBLOCK), netns)
-    return Connect(call, Caller(tid, pid, _text(comm), uid), syn)
+    return Connect(syn, Caller(tid, pid, _text(comm), uid), protocol, flags & O_NONBLOCK != 0)
 
 
 def _failed(
@@ -375,7 +376,10 @@ DECODERS: dict[int, Callable[..., Event]] = {
 
 def port_number(port: int) -> int:
     """A port as it lies in memory (big-endian, read as a host integer) to its number."""
-    return int.from_bytes(pack("=H", port & 0xFFFF), "big")
+    return (port & 0xFF) << 8 | port >> 8 & 0xFF if _SWAPPED else port & 0xFFFF
+
+
+_SWAPPED = byteorder == "little"
 
 
 def inet_address(family: int, four: int, six: bytes) -> tuple[str, int]:
@@ -383,6 +387,16 @@ def inet_address(family: int, four: int, six: bytes) -> tuple[str, int]:
 
     `four` is the __be32 read as a host integer, `six` the struct in6_addr.
     """
+    key = six if family == AF_INET6 else four
+    found = _ADDRESSES.get(key)
+    if found is None:
+        if len(_ADDRESSES) >= _MOST_ADDRESSES:
+            _ADDRESSES.clear()
+        found = _ADDRESSES[key] = _inet_address(family, four, six)
+    return found
+
+
+def _inet_address(family: int, four: int, six: bytes) -> tuple[str, int]:
     if family == AF_INET6:
         if six[:12] == _MAPPED:
             return inet_ntop(AF_INET, six[12:16]), AF_INET
@@ -391,6 +405,8 @@ def inet_address(family: int, four: int, six: bytes) -> tuple[str, int]:
 
 
 _MAPPED = b"\0" * 10 + b"\xff\xff"
+_ADDRESSES: dict[int | bytes, tuple[str, int]] = {}  # seen lately: mostly the same ones come again
+_MOST_ADDRESSES = 1024
 
 
 def sockaddr(data: bytes) -> tuple[int, str | None, int | None]:

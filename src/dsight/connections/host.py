@@ -129,6 +129,12 @@ class KernelHost:
         return self._known[key][1]  # type: ignore[return-value]
 
     def owner(self, inode: int) -> Owner | None:
+        key = ("owner", inode)
+        if not self._fresh(key):
+            self._put(key, self._owner(inode))
+        return self._known[key][1]  # type: ignore[return-value]
+
+    def _owner(self, inode: int) -> Owner | None:
         link = f"socket:[{inode}]"
         found = self._owners.get(inode)
         if found is None or _readlink(found[1]) != link:

@@ -134,14 +134,21 @@ class Tracker:
     def _connect(self, event: Connect) -> list[Change]:
         self.begun += 1
         who = self._callers.named(event.caller)
-        return [] if who is None else self._sends(event.syn, _attempt(who, event.call, event.syn))
+        if who is None:
+            return []
+        syn = event.syn
+        attempt = Attempt(syn.sock, syn.time, syn.time, who)
+        attempt.protocol = _PROTOCOLS.get(event.protocol)
+        attempt.blocking = not event.nonblocking
+        _sent(attempt, syn)
+        return self._sends(syn, attempt)
 
     def _call_failed(self, event: Failed) -> list[Change]:
         self.begun += 1
         who = self._callers.named(event.caller)
         if who is None or (event.call.sock == 0 and event.address is None):
             return []  # not a socket, and no address of ours: nobody meant TCP
-        attempt = _attempt(who, event.call)
+        attempt = _called(who, event.call, event.call.sock, 0)
         if event.address is not None:
             attempt.remote = (event.address, event.port)
             attempt.family = FAMILIES.get(event.family, attempt.family)
@@ -214,12 +221,13 @@ class Tracker:
             return []  # of no interest, or nobody to name; or the kernel adds a subflow to a connection that was told
         request = self._requests.of_syn(syn, who.pid)
         if request is not None:
-            attempt = _attempt(request.who, request.call, syn)
+            attempt = _called(request.who, request.call, syn.sock, syn.time)
             attempt.via = "io_uring"
             request.attempt = attempt
         else:
-            attempt = _attempt(who, None, syn)
+            attempt = Attempt(syn.sock, syn.time, syn.time, who)
             attempt.via = _via(who, syn)
+        _sent(attempt, syn)
         return self._sends(syn, attempt)
 
     def _sends(self, syn: SynSent, attempt: Attempt) -> list[Change]:
@@ -256,7 +264,8 @@ class Tracker:
             self._won[attempt.who.pid, attempt.remote[1]] = (state.time, attempt.remote)
             return [self._end(attempt, state.time, "connected")]
         if state.error:
-            attempt.facts["reset"] = state.reset
+            if state.reset:
+                attempt.facts["reset"] = True
             return [self._failed(attempt, state.time, state.error)]
         if state.inside or (attempt.via == "io_uring" and self._requests.under_way(attempt)):
             attempt.closed = state.time  # within the call: what it returns says why
@@ -330,7 +339,7 @@ class Tracker:
         return [self._end(attempt, event.time, "unknown") for attempt in gone]
 
     def _failed(self, attempt: Attempt, time: int, error: int) -> Change:
-        attempt.facts.update(by="kernel")
+        attempt.facts["by"] = "kernel"
         return self._end(attempt, time, ERRNO_OUTCOMES.get(error, "invalid"), error)
 
     def _end(self, attempt: Attempt, time: int, outcome: str, error: int = 0) -> Change:
@@ -342,26 +351,24 @@ class Tracker:
         return attempt.change("outcome", time, outcome, error)
 
 
-def _attempt(who: Who, call: Call | None, syn: SynSent | None = None) -> Attempt:
-    """An attempt, with what the call and its SYN say of it: one of the two at least is there."""
-    if syn is None:
-        assert call is not None
-        attempt = Attempt(call.sock, 0, call.time, who)
-    else:
-        attempt = Attempt(syn.sock, syn.time, syn.time if call is None else call.time, who)
-    if call is not None:
-        attempt.protocol = _PROTOCOLS.get(call.protocol)
-        attempt.family = FAMILIES.get(call.family)
-        attempt.blocking = None if call.sock == 0 else not call.nonblocking
-        attempt.netns = call.netns or None
-    if syn is not None:
-        attempt.family = FAMILIES.get(syn.family)
-        attempt.netns = syn.netns
-        attempt.local = (syn.local, syn.local_port or None)
-        attempt.remote = (syn.remote, syn.remote_port)
-        attempt.syns = 1
-        attempt.facts["on_wire"] = True
+def _called(who: Who, call: Call, sock: int, mark: int) -> Attempt:
+    """An attempt, with what it was called with."""
+    attempt = Attempt(sock, mark, call.time, who)
+    attempt.protocol = _PROTOCOLS.get(call.protocol)
+    attempt.family = FAMILIES.get(call.family)
+    attempt.blocking = None if call.sock == 0 else not call.nonblocking
+    attempt.netns = call.netns or None
     return attempt
+
+
+def _sent(attempt: Attempt, syn: SynSent) -> None:
+    """What its SYN says."""
+    attempt.family = FAMILIES.get(syn.family)
+    attempt.netns = syn.netns
+    attempt.local = (syn.local, syn.local_port or None)
+    attempt.remote = (syn.remote, syn.remote_port)
+    attempt.syns = 1
+    attempt.facts["on_wire"] = True
 
 
 def _request_failed(request: Request, time: int, error: int) -> list[Change]:
@@ -369,7 +376,7 @@ def _request_failed(request: Request, time: int, error: int) -> list[Change]:
     peer = request.peer
     if error in _NO_VERDICT or (request.call.sock == 0 and (peer is None or peer.address is None)):
         return []
-    attempt = _attempt(request.who, request.call)
+    attempt = _called(request.who, request.call, request.call.sock, 0)
     attempt.via = "io_uring"
     if peer is not None and peer.address is not None:
         attempt.remote = (peer.address, peer.port)

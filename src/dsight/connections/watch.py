@@ -168,7 +168,10 @@ class Watcher:
         self._lives = Lives(self._tracker.caller, self._limit)
         self._trackers: list[Tracks] = [self._tracker, self._lives, *(make(self._tracker.caller) for make in trackers)]
         self._decoders: dict[int, Callable[..., Any]] = {}
-        self._takers: dict[type, list[Callable[[Any], list[Change] | list[Lookup]]]] = {}
+        self._takers: dict[type, list[Callable[[Any], list[Change] | list[Lookup]]]] = {
+            Fork: [self._fork],
+            ProcessExit: [self._exit],
+        }
         for tracker in self._trackers:
             self._decoders.update(tracker.decoders)
             for kind, handle in tracker.handlers.items():
@@ -182,16 +185,22 @@ class Watcher:
         if make is None:
             return []  # a clause that records nothing
         event = make(*values[1:])
-        if isinstance(event, Fork):
-            if event.parent in self._tree:
-                self._tree.add(event.child)
-            return []
-        if isinstance(event, ProcessExit):
-            self._tree.discard(event.pid)
         reports: list[Report | LookupReport] = []
         for take in self._takers.get(type(event), ()):
-            reports += self._reports(take(event))
+            for change in take(event):
+                report = self._report(change)
+                if report is not None:
+                    reports.append(report)
         return reports
+
+    def _fork(self, event: Fork) -> list[Change]:
+        if event.parent in self._tree:
+            self._tree.add(event.child)
+        return []
+
+    def _exit(self, event: ProcessExit) -> list[Change]:
+        self._tree.discard(event.pid)
+        return []
 
     @property
     def decoders(self) -> Mapping[int, Callable[..., Any]]:
@@ -301,9 +310,9 @@ class Watcher:
         count = self._host.overflows(change.netns, change.who.pid)
         if change.event == "attempt":
             known.overflows = count
-        if count is None or known.overflows is None:
+        if count is None or known.overflows is None or count <= known.overflows:
             return where
-        return where.replace(overflows=max(count - known.overflows, 0))
+        return where.replace(overflows=count - known.overflows)
 
     def _made(self, change: Change, known: _Known, where: Place, diagnosis: Diagnosis | None) -> Report:
         told = change.event in ("hanging", "outcome")

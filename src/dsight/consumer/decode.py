@@ -105,7 +105,7 @@ class Decoder:
         self._texts = texts
         self.layouts = tuple(layouts)
         self._sizes = {i: layout.size for i, layout in enumerate(layouts)} | {FAULT: FAULT_SIZE, SEEN: SEEN_SIZE}
-        self._unpackers: dict[int, tuple[struct.Struct, tuple[Any, ...], int]] = {}
+        self._unpackers: dict[int, tuple[struct.Struct, tuple[Any, ...], int, bool]] = {}
 
     def split(self, view: memoryview) -> tuple[list[tuple[int, int, int, int]], int]:
         """The runs in `view`, which starts at a ring header, up to the first record not committed yet.
@@ -183,9 +183,9 @@ class Decoder:
         unpack = FAULT_STRUCT if layout == FAULT else self._unpacker(layout)[0]
         return unpack.iter_unpack(view[start : start + count * stride])
 
-    def _unpacker(self, index: int) -> tuple[struct.Struct, tuple[Any, ...], int]:
+    def _unpacker(self, index: int) -> tuple[struct.Struct, tuple[Any, ...], int, bool]:
         """The Struct of all columns of a layout; (position in the row, converter, bit of the mask or -1)
-        of each field; the position of the mask or -1."""
+        of each field; the position of the mask or -1; whether a row's values are as they come, from the third on."""
         known = self._unpackers.get(index)
         if known is None:
             layout = self.layouts[index]
@@ -202,8 +202,39 @@ class Decoder:
                 ]
             )
             mask = names.index("mask") if layout.mask >= 0 else -1
-            known = self._unpackers[index] = (unpack, fields, mask)
+            plain = mask < 0 and fields == tuple([(2 + i, None, -1) for i in range(len(fields))])
+            known = self._unpackers[index] = (unpack, fields, mask, plain)
         return known
+
+    def values(self, view: memoryview) -> tuple[list[tuple[Any, ...]], list[Fault], int]:
+        """The values of each record in `view`, faults, and how many bytes were consumed: for who needs to know
+        no more, in half the time that `records` takes."""
+        runs, consumed = self.split(view)
+        out: list[tuple[Any, ...]] = []
+        faults: list[Fault] = []
+        for run in runs:
+            if run[0] == FAULT:
+                faults += [fault(row) for row in self.rows(view, run)]
+            elif self._unpacker(run[0])[3]:
+                out += [row[2:] for row in self.rows(view, run)]
+            else:
+                out += [values for _, values in self._values(view, run)]
+        return out, faults, consumed
+
+    def _values(self, view: memoryview, run: tuple[int, int, int, int]) -> Iterator[tuple[Any, Any]]:
+        """Of each record of a run its row and its values."""
+        _, fields, mask_at, _ = self._unpacker(run[0])
+        for row in self.rows(view, run):
+            ran = row[mask_at] if mask_at >= 0 else 0
+            yield (
+                row,
+                tuple(
+                    [
+                        None if bit >= 0 and not ran >> bit & 1 else row[at] if make is None else make(row[at])
+                        for at, make, bit in fields
+                    ]
+                ),
+            )
 
     def records(self, view: memoryview) -> tuple[list[Record | Fault], int]:
         """The records in `view` for Python programs, and how many bytes were consumed."""
@@ -214,16 +245,7 @@ class Decoder:
             if index == FAULT:
                 out += [fault(row) for row in self.rows(view, run)]
                 continue
-            _, fields, mask_at = self._unpacker(index)
-            for row in self.rows(view, run):
-                ran = row[mask_at] if mask_at >= 0 else 0
-                values = tuple(
-                    [
-                        None if bit >= 0 and not ran >> bit & 1 else row[at] if make is None else make(row[at])
-                        for at, make, bit in fields
-                    ]
-                )
-                out.append(Record(row[1], index, row[0], values))
+            out += [Record(row[1], index, row[0], values) for row, values in self._values(view, run)]
         return out, consumed
 
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable
     from ipaddress import IPv4Network, IPv6Network
+    from typing import Any
 
-    from dsight.api import Trace, TraceRecord
+    from dsight.api import Trace
     from dsight.connections.expect import Expectations
     from dsight.connections.losses import Losses
     from dsight.connections.model import LookupReport, Lost, Report
@@ -160,8 +161,9 @@ def _parser() -> ArgumentParser:
         "--summary", action=BooleanOptionalAction, default=None,
         help="a summary at the end (by default with text only); Ctrl-\\ or SIGUSR1 shows one at any time",
     )  # fmt: skip
-    how.add_argument("--buffer", metavar="SIZE",
-                     help="memory for what is not read yet (64m; by default 8m to 32m, by what this machine has)")  # fmt: skip
+    how.add_argument(
+        "--buffer", metavar="SIZE", help="memory for what is not read yet, as 64m (default: 8m to 32m, by the machine)"
+    )
     parser.add_argument("-V", "--version", action="store_true", help="show the version and end")
     return parser
 
@@ -350,19 +352,19 @@ class _Run:
         )  # fmt: skip
         buffer = {"bufsize": self._buffer or str(buffer_size())}
         entries = {"watched": LIMIT}
-        with Trace(text, name="connections", on=self._machine, options=buffer, entries=entries) as trace:
+        with Trace(text, name="connections", on=self._machine, options=buffer, entries=entries, plain=True) as trace:
             losses = Losses(trace, self._watcher)
             interrupts = Interrupts(trace.session, lambda: self._face.sum_up(self._now()))
             try:
                 self._begin(trace)
                 while trace.session.running:
                     waits = self._watcher.open or self._end or (self._names is not None and self._names.open)
-                    self._take(trace.read(PAUSE if waits else IDLE), trace, losses)
+                    self._take(trace.rows(PAUSE if waits else IDLE), trace, losses)
                     if self._done():
                         break
                 for batch in trace.rest():
                     self._take(batch, trace, losses)
-                self._take(trace.stop(), trace, losses, last=True)
+                self._take([], trace, losses, last=True)
             finally:
                 interrupts.close()
 
@@ -403,13 +405,13 @@ class _Run:
             self._watcher.adopt(descendants(self._roots))
         sys.stderr.write("dsight: watching connections; Ctrl-C ends, Ctrl-\\ sums up\n")
 
-    def _take(self, records: list[TraceRecord], trace: Trace, losses: Losses, last: bool = False) -> None:
+    def _take(self, rows: list[tuple[Any, ...]], trace: Trace, losses: Losses, last: bool = False) -> None:
         """One batch."""
         from dsight.connections.model import Lost
 
         reports: list[Report | LookupReport | Lost] = []
-        for record in records:
-            reports += self._watcher.feed(record.values)
+        for values in rows:
+            reports += self._watcher.feed(values)
         now = self._now()
         if self._names is not None and not last:
             self._names.renew(trace, now)

@@ -50,7 +50,7 @@ def connect(time: int = T, tid: int = TID, sock: int = SOCK, remote: str = THERE
             nonblocking: bool = False, protocol: int = TCP) -> list[object]:  # fmt: skip
     """connect(2) that sends its SYN, and who calls."""
     sent = syn(time, tid, sock, remote, mptcp=mptcp)
-    one = Connect(call(time, tid, nonblocking, protocol, sock), CALLER.replace(tid=tid), sent)
+    one = Connect(sent, CALLER.replace(tid=tid), protocol, nonblocking)
     return [who(time, tid), Args(tid, 4, b"app\0"), one]
 
 

@@ -67,6 +67,9 @@ def test_any_stream_cut_anywhere(ring, record, stream, discarded, data):
     more, rest = decoder.records(memoryview(raw)[consumed:])
     assert consumed + rest == len(raw)
     assert got + more == [want for _, want in expected]
+    values, faults, consumed = decoder.values(memoryview(raw))
+    assert consumed == len(raw) and values == [want.values for _, want in expected if isinstance(want, Record)]
+    assert faults == [want for _, want in expected if not isinstance(want, Record)]
 
 
 @given(STREAM.filter(bool), st.data())

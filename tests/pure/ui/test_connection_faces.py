@@ -6,11 +6,12 @@ import io
 import json
 import re
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from reports import S, lookup, report
 
-import pytest
-
-from dsight.connections.model import Diagnosis, Endpoint, Listener, Lost, Report
+from dsight.connections.model import Diagnosis, Endpoint, Listener, Lost, Report, to_json
 from dsight.ui.jsonl import JsonFace
 from dsight.ui.text import TextFace
 from dsight.ui.words import clip, fit, label, width
@@ -259,28 +260,23 @@ def test_a_lookup_as_json() -> None:
     assert found["queries"][0]["result"] == "NOERROR" and found["diagnosis"]["code"] == "name-not-found"
 
 
+KINDS = (st.text(), st.integers(0, 65535), st.booleans(), st.integers(0))
+TEXT, PORT, BOOL, NUMBER = (st.none() | kind for kind in KINDS)
+ENDS = st.builds(Endpoint, TEXT, PORT, TEXT, BOOL, st.none() | st.builds(Listener, NUMBER, TEXT), st.none() | TEXT)
+
+
 @given(
-    st.builds(
-        report,
-        event=st.sampled_from(("attempt", "hanging", "outcome", "accepted")),
-        protocol=st.sampled_from(("tcp", "udp", None)),
-        family=st.sampled_from(("inet", "inet6", "unix", None)),
-        local=st.builds(Endpoint, st.none() | st.text(), st.none() | st.integers(0, 65535)),
-        remote=st.builds(
-            Endpoint, st.none() | st.text(), st.none() | st.integers(0, 65535), st.none() | st.text(),
-            st.none() | st.booleans(), st.none() | st.builds(Listener, st.none() | st.integers(), st.none() | st.text()),
-            st.none() | st.text(),
-        ),
-        blocking=st.none() | st.booleans(),
-        error=st.none() | st.text(),
-        latency_ns=st.none() | st.integers(0),
-        syns=st.none() | st.integers(0),
-        diagnosis=st.none() | st.builds(Diagnosis, st.just("no-answer"), st.text()),
-        datagrams=st.none() | st.just(3),
-    )
+    st.sampled_from(("attempt", "hanging", "outcome", "accepted")),
+    st.fixed_dictionaries({
+        "protocol": TEXT, "family": TEXT, "local": ENDS, "remote": ENDS, "blocking": BOOL, "outcome": TEXT,
+        "error": TEXT, "latency_ns": NUMBER, "syns": NUMBER,
+        "diagnosis": st.none() | st.builds(Diagnosis, st.just("no-answer"), st.text()),
+        "datagrams": st.none() | NUMBER, "time": st.integers(0, 1 << 62),
+    }),
 )  # fmt: skip
-def test_a_line_of_json_is_the_record(one: Report) -> None:
+def test_a_line_of_json_is_the_record(event: str, facts: dict[str, object]) -> None:
     """However it is put together."""
     out = io.StringIO()
+    one = report(event).replace(**facts)
     JsonFace(out, 12345).show([one])
     assert out.getvalue() == json.dumps(to_json(one, 12345)) + "\n"
