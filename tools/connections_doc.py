@@ -1,4 +1,4 @@
-"""Makes the transcripts of docs/connections.md anew:  sudo .venv/bin/python tools/connections_doc.py
+"""Makes the transcripts of docs/connections.md and of the README anew:  sudo .venv/bin/python tools/connections_doc.py
 
 The prose is written by hand, there.  A block that stands below one of these lines is made here:
 
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 REPO = Path(__file__).resolve().parents[1]
-PAGE = REPO / "docs" / "connections.md"
+PAGES = (REPO / "docs" / "connections.md", REPO / "README.md")
 LABS = {
     "connection": ("src/dsight/testing/labs/connection_lab.py", "w-*", ("--no-names",)),
     "datagram": ("src/dsight/testing/labs/datagram_lab.py", "w-*", ("--udp", "--unix", "--no-names")),
@@ -93,7 +93,8 @@ def session(commands: list[str]) -> str:
     script = [NETWORK, *(f"s=$?; printf '%s\\n' {quoted('$ ' + c)}; (exit $s)\n{c}" for c in commands)]
     path = f"{REPO}/.venv/bin:{os.environ['PATH']}"
     line = ["unshare", "-n", "bash", "-c", "exec 2>&1\n" + "\n".join(script)]
-    done = subprocess.run(line, stdout=subprocess.PIPE, text=True, timeout=60, env=os.environ | {"PATH": path})
+    done = subprocess.run(line, stdout=subprocess.PIPE, text=True, timeout=60, cwd=REPO,
+                          env=os.environ | {"PATH": path})  # fmt: skip
     return done.stdout
 
 
@@ -132,4 +133,5 @@ def page(text: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(PAGE.read_text()))
+    for path in PAGES:
+        path.write_text(page(path.read_text()))

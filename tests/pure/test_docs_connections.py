@@ -48,7 +48,8 @@ def test_an_outcome_is_shown(code: str) -> None:
     assert re.search(rf"^[\d:.]+ \S+\[\d+\] .* {code} ", shown, re.MULTILINE)
 
 
-def test_every_block_has_been_made() -> None:
-    blocks = BLOCK.findall(PAGE)
-    assert len(blocks) == PAGE.count("<!-- ")
-    assert all("[" in text or text.startswith("$ ") for _, text in blocks)
+@pytest.mark.parametrize("text", [PAGE, (REPO / "README.md").read_text()], ids=["connections", "readme"])
+def test_every_block_has_been_made(text: str) -> None:
+    blocks = BLOCK.findall(text)
+    assert len(blocks) == text.count("<!-- ")
+    assert all("[" in shown or len(shown.splitlines()) > 1 for _, shown in blocks)
