@@ -35,6 +35,7 @@ LAYERS = [
     ["machine"],
     ["api"],
     ["connections", "calls"],
+    ["packets"],
     ["testing"],
     ["ui"],
 ]
@@ -46,7 +47,7 @@ HEAVY = set(
     " collections collections.abc shutil threading asyncio random datetime decimal ipaddress traceback shlex"
     " textwrap string urllib http importlib elftools rich textual psutil pyroute2".split()
 )
-FACES = {"ui", "connections", "calls", "testing"}  # may import them, but inside functions
+FACES = {"ui", "connections", "calls", "packets", "testing"}  # may import them, but inside functions
 
 # Only the door talks to the kernel.
 DOOR = {"ctypes", "mmap", "fcntl", "select", "resource", "signal", "_socket.socket"}

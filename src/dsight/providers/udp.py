@@ -38,14 +38,17 @@ def sent() -> tuple[str, tuple[str, ...]]:
     return f"pkt_sent[args[0]] && {_ONCE} && udp_sent_by[args[2], args[3]]", (*PACKET[SENT], _HEADER)
 
 
+def has_table(btf: KernelBtf) -> bool:
+    """Whether this kernel has a table of UDP sockets in each namespace, which udp_receiver_of (dlib/udp.d) reads."""
+    namespace = btf.type("struct", "netns_ipv4")
+    return any(m.name == "udp_table" for m in getattr(namespace, "members", ()))
+
+
 def received(btf: KernelBtf) -> tuple[str, tuple[str, ...]]:
     """Guard, and derived arguments."""
-    namespace = btf.type("struct", "netns_ipv4")
-    known = any(m.name == "udp_table" for m in getattr(namespace, "members", ()))
     header, _ = PACKET[RECEIVED]
-    socket = (
-        f"pkt_protocol[args[1]] == 17 ? udp_receiver_of[args[0], args[1], args[3]] : {_UNKNOWN}" if known else _UNKNOWN
-    )
+    looked_up = f"pkt_protocol[args[1]] == 17 ? udp_receiver_of[args[0], args[1], args[3]] : {_UNKNOWN}"
+    socket = looked_up if has_table(btf) else _UNKNOWN
     guard = f"pkt_received[args[0]] && {_ONCE} && udp_here[args[2], args[0], args[1]]"
     return guard, (header, socket, _HEADER)
 

@@ -18,7 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable
-    from ipaddress import IPv4Network, IPv6Network
     from typing import Any
 
     from dsight.api import Trace
@@ -26,10 +25,9 @@ if TYPE_CHECKING:
     from dsight.connections.losses import Losses
     from dsight.connections.model import LookupReport, Lost, Report
     from dsight.connections.names import LookupWatch
+    from dsight.connections.recorder import Recorder
     from dsight.connections.watch import Selection
-    from dsight.ui.jsonl import JsonFace
     from dsight.ui.target import Target
-    from dsight.ui.text import TextFace
 
 EXAMPLES = """\
 examples:
@@ -41,12 +39,15 @@ examples:
   dsight --unix --to '/run/*'            who connects to which UNIX socket, and who listens there
   dsight --udp --port 53                 queries to name servers, answered or not
   dsight -p 4711                         one process and its descendants
+  dsight --record night.rec              to be looked at later: dsight replay night.rec --failed
   dsight --expect 'web->db1:5432' --for 30   exit status 0 as soon as web reaches it, else 3
 """
 
 # Besides `watch`: the module of dsight.ui whose main(arguments) it is, and what --help says of it.
 COMMANDS = {
+    "replay": ("replay_cli", "show what --record has written, in any face; without root, anywhere"),
     "selftest": ("selftest_cli", "make each kind of failure, and say whether it is seen and told rightly"),
+    "snoop": ("snoop_cli", "packets, each with the process it belongs to; text or pcapng"),
     "truss": ("truss_cli", "system calls of a command or process, decoded, without stopping it"),
 }
 
@@ -104,6 +105,8 @@ def _complain(error: Error) -> None:
 def _parser() -> ArgumentParser:
     from argparse import ArgumentParser, BooleanOptionalAction, RawDescriptionHelpFormatter
 
+    from dsight.ui import faces
+
     parser = ArgumentParser(
         prog="dsight",
         usage="dsight [watch] [options]\n       dsight COMMAND ...",
@@ -155,12 +158,8 @@ def _parser() -> ArgumentParser:
     )  # fmt: skip
     what.add_argument("--for", metavar="SECONDS", dest="seconds", type=float, help="end after so long")
     how = parser.add_argument_group("how to show it")
-    how.add_argument("--json", action="store_true", help="one JSON object a line")
-    how.add_argument("--color", "--colour", choices=("auto", "always", "never"), default="auto")
-    how.add_argument(
-        "--summary", action=BooleanOptionalAction, default=None,
-        help="a summary at the end (by default with text only); Ctrl-\\ or SIGUSR1 shows one at any time",
-    )  # fmt: skip
+    faces.options(how, "; Ctrl-\\ or SIGUSR1 shows one at any time")
+    how.add_argument("--record", metavar="FILE", help="also write what is seen to a file, for dsight replay")
     how.add_argument(
         "--buffer", metavar="SIZE", help="memory for what is not read yet, as 64m (default: 8m to 32m, by the machine)"
     )
@@ -192,40 +191,17 @@ def _selection(arguments: Namespace) -> Selection:
 
     return Selection(
         tuple(arguments.comm),
-        frozenset(_port(text) for option in arguments.port for text in option.split(",")),
-        tuple(_network(text) for text in arguments.to if not _is_path(text)),
+        frozenset(places.port(text) for option in arguments.port for text in option.split(",")),
+        tuple(places.network(text) for text in arguments.to if not places.is_path(text)),
         frozenset(_uid(text) for text in arguments.user),
         arguments.failed,
-        tuple(text for text in arguments.to if _is_path(text)),
+        tuple(text for text in arguments.to if places.is_path(text)),
         accepted=arguments.accepted,
         closed=arguments.closed,
         netns=frozenset(places.namespace(text) for text in arguments.netns),
         outcomes=frozenset(places.outcome(text) for option in arguments.outcome for text in option.split(",")),
         cgroups=places.cgroups(arguments.cgroup, arguments.unit, arguments.container),
     )
-
-
-def _is_path(text: str) -> bool:
-    """Whether --to means UNIX sockets: a path, or an abstract name."""
-    return text.startswith(("/", "@", "*/"))
-
-
-def _port(text: str) -> int:
-    if text.isascii() and text.isdigit() and int(text) <= 65535:
-        return int(text)
-    raise UsageError(f"--port: '{text}' is not a port (0 to 65535)")
-
-
-def _network(text: str) -> IPv4Network | IPv6Network:
-    from ipaddress import ip_network
-
-    try:
-        return ip_network(text.strip("[]"), strict=False)
-    except ValueError:
-        raise UsageError(
-            f"--to: '{text}' is not an address or a network",
-            "such as 10.1.2.3, 10.0.0.0/8, 2001:db8::/32 or /run/x.sock",
-        ) from None
 
 
 def _uid(text: str) -> int:
@@ -306,6 +282,7 @@ class _Run:
         from dsight.connections.processes import Processes
         from dsight.connections.watch import Watcher
         from dsight.machine import Machine
+        from dsight.ui import faces
 
         self._now = monotonic_ns
         self._targets = targets
@@ -328,11 +305,19 @@ class _Run:
         self._names = None if arguments.names is False else self._lookups()
         trackers = self._kinds.trackers if self._names is None else (*self._kinds.trackers, self._names.tracker)
         names = None if self._names is None else self._names.names
-        self._watcher = Watcher(KernelHost(), Processes(), selection, self._roots or None, trackers, names)
-        self._face = _face(arguments, time_ns() - monotonic_ns())
+        wall_offset = time_ns() - monotonic_ns()
+        self._recorder = None if arguments.record is None else self._record(arguments.record)
+        if self._recorder is None:
+            self._watcher = Watcher(KernelHost(), Processes(), selection, self._roots or None, trackers, names)
+        else:
+            self._watcher = self._recorder.watcher(KernelHost(), selection, self._roots or None, trackers, names)
+            self._recorder.begin(self._header(arguments, wall_offset), self._watcher)
+        self._face = faces.make(arguments, wall_offset, arguments.command is None)
 
     def run(self) -> None:
         """Arm, watch, end."""
+        import gc
+
         from dsight.api import Trace
         from dsight.connections.losses import Losses, buffer_size
         from dsight.connections.tracker import LIMIT
@@ -354,6 +339,8 @@ class _Run:
         entries = {"watched": LIMIT}
         with Trace(text, name="connections", on=self._machine, options=buffer, entries=entries, plain=True) as trace:
             losses = Losses(trace, self._watcher)
+            gc.freeze()  # what there is by now stays; and what comes makes few cycles
+            gc.set_threshold(50_000, 20, 50)
             interrupts = Interrupts(trace.session, lambda: self._face.sum_up(self._now()))
             try:
                 self._begin(trace)
@@ -367,6 +354,26 @@ class _Run:
                 self._take([], trace, losses, last=True)
             finally:
                 interrupts.close()
+                if self._recorder is not None:
+                    self._recorder.close()
+
+    def _record(self, path: str) -> Recorder:
+        """The file of --record, which is told from now on what is asked of this host."""
+        from dsight.connections.recorder import Recorder
+
+        recorder = Recorder(path, lambda text: _complain(Error(text)))
+        if self._names is not None:
+            recorder.lookups(self._names)
+        return recorder
+
+    def _header(self, arguments: Namespace, wall_offset: int) -> dict[str, Any]:
+        from dsight import __version__
+        from dsight.connections.recorder import header
+
+        options = {name: getattr(arguments, name) for name in ("udp", "tcp", "names", "expect")}
+        options["unix"] = arguments.unix or bool(self._selection.paths)
+        options["hosts"] = {} if self._expectations is None else self._expectations.hosts
+        return header(__version__, wall_offset, self._selection, self._roots, options)
 
     def _has_probe(self, name: str, argument: int) -> bool:
         from dsight.lang.catalog import Probe
@@ -423,6 +430,10 @@ class _Run:
             for report in reports:
                 if not isinstance(report, Lost):
                     self._expectations.see(report)
+        if self._recorder is not None:
+            for report in reports:
+                if isinstance(report, Lost):
+                    self._recorder.lost(report)
         self._face.show(reports)
         if last:
             self._face.finish(now, self._expectations.verdicts() if self._expectations is not None else [])
@@ -436,33 +447,6 @@ class _Run:
         self._running -= 1
         if not self._running:
             trace.session.request_stop()
-
-
-def _face(arguments: Namespace, wall_offset: int) -> TextFace | JsonFace:
-    # Not sys.stdout: with PYTHONUNBUFFERED it forgets what a write left over that a signal cut short.
-    out = open(1, "w", encoding=sys.stdout.encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115
-    if arguments.json:
-        from dsight.ui.jsonl import JsonFace
-
-        return JsonFace(out, wall_offset, bool(arguments.summary))
-    from dsight.ui.text import TextFace
-
-    terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-    colour = arguments.color == "always" or (arguments.color == "auto" and terminal and not os.environ.get("NO_COLOR"))
-    # A command writes to the same terminal: lines drawn in place would overwrite its output.
-    live = terminal and arguments.command is None
-    dns = arguments.udp or arguments.names is False
-    names = bool(arguments.names)
-    summary = arguments.summary is not False
-    return TextFace(out, wall_offset, live, colour, summary, _terminal_size, names, dns, terminal)
-
-
-def _terminal_size() -> tuple[int, int]:
-    try:
-        columns, rows = os.get_terminal_size(1)
-    except OSError:
-        return 80, 24
-    return columns or 80, rows or 24
 
 
 if __name__ == "__main__":

@@ -1,0 +1,134 @@
+"""The running trace: the D program of packets.script loaded, its records as packets."""
+
+from __future__ import annotations
+
+from dsight.consumer.decode import Decoder
+from dsight.lang.macros import Macros
+from dsight.packets.decode import Ip, parse
+from dsight.packets.owners import Owner, Owners
+from dsight.packets.script import Filter, script
+from dsight.providers import udp
+from dsight.record import FAULT
+from dsight.session import Session
+from dsight.source import Source
+from dsight.value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from dsight.connections.host import Host
+    from dsight.machine import Machine
+
+
+class Packet(Value):
+    """One packet as IP sent or received it.  `data`: what was captured, from the IP header on, of `wire` octets."""
+
+    time: int  # ns, of the clock that does not stop for changes of the time of day (CLOCK_MONOTONIC)
+    owner: Owner | None  # whose it is
+    nobody: str  # where that is None: "forwarded" (not for this host, nor from it), "kernel", "no socket", "unknown"
+    received: bool
+    netns: int
+    device: str
+    wire: int
+    data: bytes
+    ip: Ip | None  # None where the bytes are none that can be read
+
+
+class Feed:
+    """One trace; a context manager.  `lost` counts packets that were dropped before they were read, `unread` those
+    whose memory could not be read."""
+
+    def __init__(self, here: Machine, wanted: Filter, host: Host, *, snap: int = 512, buffer: int = 1 << 25) -> None:
+        self.program = script(wanted, snap, udp.has_table(here.registry.btf), buffer)
+        self.lost = 0
+        self.unread = 0
+        self._wanted = wanted
+        self._mine = set(wanted.pids)
+        self._owners = Owners(host)
+        self._packets: list[Packet] = []
+        image, self._loaded = here.image([Source("snoop", self.program.text)], Macros.of_process((), "snoop", None))
+        records = self.program.records
+        self._kinds = [records[layout.clause] if layout.clause < len(records) else "" for layout in image.layouts]
+        self._decoder = Decoder(image.layouts)
+        self.session = Session(image, here.registry, self)
+
+    # -- Sink
+
+    def records(self, view: memoryview) -> int:
+        runs, taken = self._decoder.split(view)
+        for run in runs:
+            if run[0] == FAULT:
+                self.unread += 1
+                continue
+            kind = self._kinds[run[0]]
+            for row in self._decoder.rows(view, run):
+                if kind == "Packet":
+                    self._packet(*row[2:])
+                else:
+                    self._owners.name(row[2], _text(row[3]))
+        return taken
+
+    def drops(self, count: int, cpu: int | None = None, what: str = "drop") -> None:
+        self.lost += count
+
+    def _packet(
+        self, time: int, pid: int, ours: int, received: int, forwarded: int, inode: int, netns: int, device: bytes,
+        wire: int, data: bytes, size: int,
+    ) -> None:  # fmt: skip
+        data = data[:size]
+        ip = parse(data, wire)
+        owner = None if forwarded else self._owners.of(pid, inode, ip, bool(received), netns)
+        if not self._takes(owner, ours):
+            return
+        nobody = "forwarded" if forwarded else "" if owner else self._owners.nobody(pid, ip, bool(received), netns)
+        self._packets.append(Packet(time, owner, nobody, bool(received), netns, _text(device), wire, data, ip))
+
+    def _takes(self, owner: Owner | None, ours: int) -> bool:
+        """What the kernel left to be decided here."""
+        if not self._mine and not self._wanted.comms:
+            return True
+        if owner is None:
+            return False
+        if self._mine:
+            if ours == 1:
+                self._mine.add(owner.pid)
+            elif owner.pid not in self._mine:
+                return False
+        if not self._wanted.comms:
+            return True
+        from fnmatch import fnmatchcase
+
+        return any(fnmatchcase(owner.comm, comm) for comm in self._wanted.comms)
+
+    # -- use
+
+    def __enter__(self) -> Self:
+        self.session.start()
+        if self._loaded is not None:
+            self._loaded()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            self.session.stop()
+        finally:
+            self.session.close()
+
+    def read(self, timeout: float) -> list[Packet]:
+        """The packets there are; waits at most `timeout` seconds for the first."""
+        if not self._packets and self.session.running:
+            self.session.wait(timeout)
+        out, self._packets = self._packets, []
+        return out
+
+    def stop(self) -> list[Packet]:
+        """End the trace; the packets that were left."""
+        self.session.stop()
+        out, self._packets = self._packets, []
+        return out
+
+
+def _text(raw: bytes) -> str:
+    return raw.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")

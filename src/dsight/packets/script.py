@@ -1,0 +1,211 @@
+"""The D program for a filter: snoop.d, with what it asks for.
+
+    Filter, bytes of a packet -> Program(text, which record each clause leaves)
+
+What the kernel can decide it does, so that a packet left out costs no record; what it cannot (whose a socket is that
+is older than the trace, a process name with `[..]`) it passes, and packets.feed decides.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from dsight.connections.kernel_filter import Kernel
+from dsight.errors import UsageError
+from dsight.value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
+
+MOST = 65536  # bytes of a packet
+_SIZES = (96, 256, 1024, 4096, 16384, MOST)  # of the records there are: a record has a constant size
+PROTOCOLS = {
+    "tcp": (6,), "udp": (17,), "icmp": (1, 58), "icmp4": (1,), "icmp6": (58,), "sctp": (132,), "igmp": (2,),
+    "gre": (47,), "esp": (50,), "ah": (51,), "ospf": (89,), "udplite": (136,),
+}  # fmt: skip
+_PORTS = (6, 17, 132, 136)  # protocols whose header begins with two ports
+
+# Where a process is seen with a socket: its name is recorded there.
+_NAMED = (
+    ("rawtp:::inet_sock_set_state", "args[0]->sk_protocol == 6 && args[1] == 7 && (args[2] == 2 || args[2] == 10)"
+     " && curthread->mm != NULL && !snoop_known[pid]"),
+    ("rawtp:::sock_send_length, rawtp:::sock_recv_length",
+     "sock_is_inet[args[0]->__sk_common.skc_family] && !snoop_known[pid]"),
+    ("rawtp:::sched_process_exec", "snoop_known[pid]"),
+    ("ip:::send", "snoop_fresh[(struct sock *)arg2] && pid > 0 && !snoop_known[pid]"),
+)  # fmt: skip
+
+
+class Filter(Value):
+    """Which packets; an empty field takes all."""
+
+    pids: frozenset[int] = frozenset()  # these and what they start; the processes there are by now
+    comms: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    ports: frozenset[int] = frozenset()  # either end
+    hosts: tuple[IPv4Network | IPv6Network, ...] = ()  # either end
+    protocols: frozenset[int] = frozenset()
+    netns: frozenset[int] = frozenset()  # inode numbers
+
+
+class Program(Value):
+    """A D program, and which record each of its clauses leaves ("" none), in the order of clauses."""
+
+    text: str
+    records: tuple[str, ...]
+
+
+def script(wanted: Filter, snap: int, udp_table: bool, buffer: int = 1 << 25) -> Program:
+    """The program that records `snap` bytes of each packet at most.
+
+    `udp_table`: whether this kernel has tables of UDP sockets to look them up in (providers.udp.has_table);
+    `buffer`: bytes of the ring buffer.
+    """
+    text = _read("snoop.d")
+    parts = {
+        "BEGIN": _begin(wanted),
+        "NAMES": "\n\n".join([_name(wanted, probes, when) for probes, when in _NAMED]),
+        "WHERE": _where(wanted),
+        "WHAT": _what(wanted),
+        "WHOSE": _whose(wanted),
+        "QUOTED": _read("quoted.d") if udp_table else "",
+        "PACKETS": _packets(snap),
+    }
+    for name, part in parts.items():
+        text = text.replace(f"/*{name}*/", part)
+    # NULL where there is no socket, 1 where it is not known
+    receiver = "udp_receiver_of[this->skb, this->ip, this->th]" if udp_table else "(struct sock *)1"
+    text = text.replace("UDP_RECEIVER", receiver).replace("SNAP", str(snap))
+    options = f"#pragma D option bufsize={buffer}\n#pragma D option dynvarsize=8m\n"
+    return Program(options + text, _records(text))
+
+
+def _begin(wanted: Filter) -> str:
+    if not wanted.pids:
+        return ""
+    first = "".join([f"\tsnoop_tree[{pid:d}] = 1;\n" for pid in sorted(wanted.pids)])
+    return (
+        f"BEGIN\n{{\n{first}}}\n\n"
+        "rawtp:::sched_process_fork\n/snoop_tree[args[0]->tgid] != snoop_tree[args[1]->tgid]/\n"
+        "{\n\tsnoop_tree[args[1]->tgid] = snoop_tree[args[0]->tgid];\n}"
+    )
+
+
+def _name(wanted: Filter, probes: str, when: str) -> str:
+    text = (
+        f"{probes}\n{{\n\tthis->called = {when};\n}}\n\n"
+        f"/* Name */\n{probes}\n/this->called/\n"
+        "{\n\tsnoop_known[pid] = 1;\n\ttrace(pid); trace(stringof(curthread->group_leader->comm));\n}"
+    )
+    if not wanted.comms:
+        return text
+    return (
+        f"{text}\n\n{probes}\n/this->called/\n{{\n\tsnoop_called[pid] = 0;\n}}\n\n"
+        f"{Kernel(comms=wanted.comms).who(probes, 'this->called')}"
+        f"{probes}\n/this->called/\n{{\n\tsnoop_called[pid] = 1;\n}}"
+    )
+
+
+def _drop(unless: str, before: str = "") -> str:
+    return f"ip:::send, ip:::receive\n/this->take/\n{{\n{before}\tthis->take = {unless};\n}}\n\n"
+
+
+def _where(wanted: Filter) -> str:
+    text = ""
+    if wanted.netns:
+        zones = " || ".join([f"this->zone == {number:d}" for number in sorted(wanted.netns)])
+        text += _drop(zones, "\tthis->zone = net_dev_zone[this->skb->dev];\n")
+    if wanted.devices:
+        names = " || ".join([f'this->name == "{_device(name)}"' for name in wanted.devices])
+        text += _drop(names, "\tthis->name = stringof(this->skb->dev->name);\n")
+    four = [n for n in wanted.hosts if n.version == 4]
+    six = [n for n in wanted.hosts if n.version == 6]
+    if wanted.hosts:
+        tests4 = " || ".join([_network(n, at) for n in four for at in (12, 16)]) or "0"
+        tests6 = " || ".join([_network(n, at) for n in six for at in (8, 24)]) or "0"
+        text += _drop(f"net_ip_is_v6[this->ip] ? {tests6} : {tests4}")
+    return text
+
+
+def _network(network: IPv4Network | IPv6Network, at: int) -> str:
+    """Whether the address at an offset of the IP header is in the network, word by word."""
+    address, mask = network.network_address.packed, network.netmask.packed
+    tests = [
+        f"(*(uint32_t *)(this->ip + {at + i}) & {_word(mask[i : i + 4])}u) == {_word(address[i : i + 4])}u"
+        for i in range(0, len(address), 4)
+        if any(mask[i : i + 4])
+    ]
+    return f"({' && '.join(tests) or '1'})"
+
+
+def _word(data: bytes) -> int:
+    """Octets in network order, as the machine reads them."""
+    return int.from_bytes(data, sys.byteorder)
+
+
+def _device(name: str) -> str:
+    if not name.isascii() or not name.isprintable() or not 0 < len(name) < 16 or set(name) & set('"\\ /%'):
+        raise UsageError(f"-i: '{name}' is not the name of a device")
+    return name
+
+
+def _what(wanted: Filter) -> str:
+    text = ""
+    if wanted.protocols:
+        text += _drop(" || ".join([f"this->proto == {number:d}" for number in sorted(wanted.protocols)]))
+    if wanted.ports:
+        kinds = " || ".join([f"this->proto == {number}" for number in _PORTS])
+        text += _drop(f"this->th != NULL && ({kinds})")
+        ends = [f"this->from == {port:d} || this->to == {port:d}" for port in sorted(wanted.ports)]
+        text += _drop(" || ".join(ends), "\tthis->from = net_be16[this->th];\n\tthis->to = net_be16[this->th + 2];\n")
+    return text
+
+
+def _whose(wanted: Filter) -> str:
+    """Packets of nobody pass, as do ICMP's: the flow they are of is known to packets.owners."""
+    tests = []
+    if wanted.pids:
+        tests.append("snoop_tree[this->pid] != 0")
+    if wanted.comms:
+        tests.append("(!snoop_known[this->pid] || snoop_called[this->pid] != 0)")
+    if not tests:
+        return ""
+    nobody = "this->pid == 0 || this->proto == 1 || this->proto == 58 || (this->proto == 6 && this->pid == -2) ? 2 : 0"
+    known = " && ".join(tests)
+    return _drop("this->ours != 0", f"\tthis->ours = this->forwarded ? 0 : this->pid > 0 ? ({known}) : ({nobody});\n")
+
+
+def _packets(snap: int) -> str:
+    """A clause for each size of record up to `snap`."""
+    sizes = [*[size for size in _SIZES if size < snap], snap]
+    text, below = "", -1
+    for size in sizes:
+        text += (
+            f"/* Packet */\nip:::send, ip:::receive\n"
+            f"/this->take && (int)this->have > {below} && (int)this->have <= {size}/\n{{\n"
+            "\ttrace(timestamp); trace(this->pid); trace((uint8_t)this->ours); trace((uint8_t)this->got);\n"
+            "\ttrace((uint8_t)this->forwarded); trace(this->inode); trace((uint32_t)net_dev_zone[this->skb->dev]);\n"
+            "\ttrace(stringof(this->skb->dev->name)); trace(this->wire);\n"
+            f"\ttracemem(this->ip, {max(size, 1)}, this->have);\n}}\n\n"
+        )
+        below = size
+    return text
+
+
+def _records(text: str) -> tuple[str, ...]:
+    """The record of each clause: the comment in front of it, if that names one."""
+    found, comment = [], ""
+    for line in text.split("\n"):
+        if line.startswith("/* "):
+            word = line[3:].split(" ")[0].rstrip(":")
+            comment = word if word in ("Name", "Packet") else ""
+        elif line == "{":
+            found.append(comment)
+            comment = ""
+    return tuple(found)
+
+
+def _read(name: str) -> str:
+    with open(f"{__file__.rpartition('/')[0]}/{name}", encoding="ascii") as file:
+        return file.read()
