@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import signal
 import socket
 import struct
@@ -161,14 +162,16 @@ def elf32(path: Path, program: str, *words: str) -> None:
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="needs an Intel processor: a 32-bit program for it")
-def test_a_32_bit_program_is_told_and_what_it_becomes_is_followed(tmp_path: Path) -> None:
+def test_a_32_bit_program_and_what_it_becomes(tmp_path: Path) -> None:
     program = tmp_path / "narrow"
     elf32(program, "/bin/sh", "sh", "-c", "exit 7")
     done = truss("-e", "execve,exit_group", str(program))
     lines = done.stderr.splitlines()
     assert done.returncode == 7, lines
-    assert lines[0] == "+++ a 32-bit program: its calls are not seen +++"
-    assert lines[1].startswith(f'execve("{program}"') and lines[1].endswith("= 0")
+    assert [re.sub("], .*=", "] =", line) for line in lines[:2]] == [
+        f'execve("{program}", ["{program}"] = 0',
+        'execve("/bin/sh", ["sh", "-c", "exit 7"] = 0',
+    ]
     assert lines[-2].startswith("exit_group(7)") and lines[-1] == "+++ exited with 7 +++"
 
 

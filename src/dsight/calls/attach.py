@@ -13,6 +13,7 @@ import struct
 from dsight.calls import addresses
 from dsight.calls.decode import Call, Memory
 from dsight.calls.fetch import LARGE, WHAT, Fetch, fetch
+from dsight.calls.narrow import FIRST
 from dsight.calls.script import TEXT_SIZE
 
 TYPE_CHECKING = False
@@ -42,9 +43,10 @@ def is_32_bit(pid: int) -> bool:
 def in_progress(pid: int, specs: Mapping[int, Spec], now: int) -> list[Call]:
     """The calls that a process's threads wait in, of those in `specs`; `now` stands for when they began."""
     calls = []
+    offset = FIRST if is_32_bit(pid) else 0
     for tid in _numbers(f"/proc/{pid}/task"):
         words = _read(f"/proc/{pid}/task/{tid}/syscall").split()
-        spec = specs.get(int(words[0])) if len(words) == 9 else None
+        spec = specs.get(offset + int(words[0])) if len(words) == 9 else None
         if spec is None:
             continue
         call = Call(now, tid, pid, spec, tuple([int(word, 16) for word in words[1:7]]))

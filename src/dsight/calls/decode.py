@@ -144,7 +144,8 @@ def _clone_used(call: Call) -> list[int]:
 
 _USED: dict[str, Callable[[Call], Iterable[int]]] = {
     "open": _open_used, "openat": _open_used, "mq_open": lambda call: (0, 1, 2, 3) if call.args[1] & 0x40 else (0, 1),
-    "fcntl": _fcntl_used, "futex": _futex_used, "prctl": _prctl_used, "clone": _clone_used,
+    "fcntl": _fcntl_used, "fcntl64": _fcntl_used, "futex": _futex_used,
+    "futex_time64": _futex_used, "prctl": _prctl_used, "clone": _clone_used,
 }  # fmt: skip
 
 
@@ -452,7 +453,7 @@ def _fcntl_argument(call: Call, i: int, value: int, limit: int) -> str:
         return names.flags(value, "fcntl_fd")
     if command == _F_SETFL:
         return names.open_flags(value)
-    if command in _LOCKS:
+    if command in _LOCKS and not call.spec.narrow:
         block = _block(call, value, False)
         if block is not None and len(block[1]) >= 24:
             kind, whence = (int.from_bytes(block[1][n : n + 2], "little") for n in (0, 2))
@@ -573,6 +574,7 @@ _SIMPLE: dict[str, Callable[[int], str]] = {
     "futexop": _futex_operation,
     "ioctlcmd": _ioctl_request,
     "clock": _clock,
+    "pages": lambda v: _hexadecimal((v & 0xFFFFFFFF) << 12),
     "statxflags": _statx_flags,
     "bitset": lambda v: "FUTEX_BITSET_MATCH_ANY" if v & 0xFFFFFFFF == 0xFFFFFFFF else f"{v & 0xFFFFFFFF:#x}",
 }

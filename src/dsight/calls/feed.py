@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dsight.calls.fetch import Fetch, fetch
 from dsight.calls.join import Joiner
+from dsight.calls.narrow import FIRST, meant
+from dsight.calls.narrow import spec as narrow_spec
 from dsight.calls.script import Program, script
 from dsight.calls.specs import Spec, class_names, guess, names, of_class, spec
 from dsight.consumer.aggregate import Aggregations
@@ -31,20 +33,25 @@ def chosen(words: Iterable[str], here: Machine) -> dict[int, Spec]:
     from fnmatch import fnmatchcase
 
     numbers = syscalls.numbers()
+    narrow = syscalls.numbers("i386") if machine() == "x86_64" else {}
+    every = {*numbers, *narrow}
     words = list(words)
     but = bool(words) and words[0].startswith("!")
     taken: set[str] = set()
     for word in words:
         name = word.lstrip("!").lstrip("%")
-        group = of_class(name) if word.lstrip("!").startswith("%") or name not in numbers else None
-        found = set(group or ()) | {n for n in numbers if fnmatchcase(n, name)}
+        group = of_class(name) if word.lstrip("!").startswith("%") or name not in every else None
+        found = set(group or ()) | {n for n in every if fnmatchcase(n, name)}
         if group is None and not found and name != "all":
             raise UsageError(f"-e: there is no system call '{name}'", f"a name, or: {', '.join(class_names())}")
-        taken |= set(numbers) if name == "all" else found & set(numbers)
+        taken |= every if name == "all" else found & every
+    if narrow:
+        taken |= {name for name in narrow if meant(name) in taken}
     if but or not words:
-        taken = set(numbers) - taken
+        taken = every - taken
     known = set(names())
-    return {numbers[name]: _spec(name, name in known, here) for name in sorted(taken) if numbers[name] < 512}
+    made = {numbers[n]: _spec(n, n in known, here) for n in sorted(taken & set(numbers)) if numbers[n] < FIRST}
+    return made | {FIRST + narrow[n]: narrow_spec(n) for n in sorted(taken & set(narrow)) if narrow[n] < FIRST}
 
 
 def _spec(name: str, known: bool, here: Machine) -> Spec:

@@ -55,6 +55,8 @@ def fetch(spec: Spec) -> Fetch:
         elif kind in ("buf>", "cwd>"):
             back.append(_word(number, _RESULT, 1, large=kind == "cwd>" or spec.name.startswith("readlink")))
         elif kind == "argv":
+            if spec.narrow:
+                continue  # pointers of 32 bits
             what |= ARGV | number << WHAT["vector"]
             entry.append(_word(number, _ONE, 64, large=True))
         elif kind in ("iov<", "iov>"):

@@ -31,7 +31,8 @@ MOST_THREADS = 65536
 _SIGKILL = 9
 
 # Calls whose registers are new ones when they return.
-_CHANGED = frozenset({"execve", "execveat", "rt_sigreturn"})
+_SIGRETURNS = frozenset({"rt_sigreturn", "sigreturn"})
+_CHANGED = EXECS | _SIGRETURNS
 
 
 class Unfinished(Value):
@@ -99,11 +100,13 @@ class Foreign(Value):
 
 
 class Joiner:
-    """One trace.  `specs`: the calls that may come, by number; `comms`: names of the first processes."""
+    """One trace.  `specs`: the calls that may come, by number, those of 32-bit programs from calls.narrow.FIRST on;
+    `comms`: names of the first processes."""
 
     def __init__(self, specs: Mapping[int, Spec], comms: Mapping[int, str] | None = None) -> None:
         self.comms: dict[int, str] = dict(comms or {})  # by pid
         self.specs = specs
+        self._blind = not any(spec.narrow for spec in specs.values())  # to 32-bit programs
         self._open: dict[int, Call] = {}  # by tid
         self._memory: dict[int, tuple[int, Memory]] = {}  # by tid: when, what
         self._files: dict[int, str] = {}  # by the address of struct file
@@ -125,7 +128,7 @@ class Joiner:
         for call in calls:
             call.comm = comm
             self._open.setdefault(call.tid, call)
-        return [Foreign(time, pid, pid, comm)] if foreign else []
+        return [Foreign(time, pid, pid, comm)] if foreign and self._blind else []
 
     def tick(self, now: int) -> list[Any]:
         """Calls that take long."""
@@ -175,7 +178,7 @@ class Joiner:
         back = self._taken(tid, time)
         call = self._open.get(tid)
         if number < 0:  # rt_sigreturn(2) leaves the number of none
-            if call is None or call.name != "rt_sigreturn":
+            if call is None or call.name not in _SIGRETURNS:
                 return []
         elif call is None or not self._is_of(call, number, (a, b, c)):
             spec = self.specs.get(number)
@@ -211,7 +214,9 @@ class Joiner:
     def _is_of(self, call: Call, number: int, args: tuple[int, int, int]) -> bool:
         """Whether a return belongs to the call that its thread began last: else records between were dropped."""
         spec = self.specs.get(number)
-        return spec is call.spec and (call.name in _CHANGED or call.args[1:3] == args[1:3])
+        if spec is None or spec.name != call.name:
+            return False
+        return call.name in _CHANGED or (spec is call.spec and call.args[1:3] == args[1:3])
 
     def _parents_first(self, tid: int) -> list[Any]:
         """A child speaks: the call that made it is shown before, if it has not returned."""
@@ -286,7 +291,7 @@ class Joiner:
             self._open[tid] = call
         self.comms[pid] = _name_of(comm)
         events: list[Any] = [Exec(time, tid, pid, self.comms[pid])]
-        if foreign:
+        if foreign and self._blind:
             events.append(Foreign(time, tid, pid, self.comms[pid]))
         return events
 

@@ -12,16 +12,15 @@ TEXT_SIZE = 512  # bytes of a path, at most
 ARGUMENTS = 6  # strings of argv that are copied before execve(2)
 VECTORS = 2  # iovecs whose data is copied
 
-# struct pt_regs: registers of the arguments at entry, of the first one at return, of the call's number;
-# and a condition that is false for 32-bit calls, whose numbers are others (providers/syscall.py).
+# struct pt_regs: registers of the arguments at entry, of the first one at return, of the call's number; those of a
+# 32-bit call, whose numbers are others, and a condition that is true for it (providers/syscall.py).
+_INTEL_32 = ("bx", "cx", "dx", "si", "di", "bp")
+_ARM = ("regs[0]", "regs[1]", "regs[2]", "regs[3]", "regs[4]", "regs[5]")
 _MACHINES = {
     "x86_64": (
-        ("di", "si", "dx", "r10", "r8", "r9"), "di", "orig_ax", "(curthread->thread_info.status & 2) == 0",
+        ("di", "si", "dx", "r10", "r8", "r9"), "di", "orig_ax", _INTEL_32, "(curthread->thread_info.status & 2) != 0",
     ),
-    "aarch64": (
-        ("regs[0]", "regs[1]", "regs[2]", "regs[3]", "regs[4]", "regs[5]"), "orig_x0", "syscallno",
-        "(curthread->thread_info.flags & (1 << 22)) == 0",
-    ),
+    "aarch64": (_ARM, "orig_x0", "syscallno", _ARM, "(curthread->thread_info.flags & (1 << 22)) != 0"),
 }  # fmt: skip
 
 _BOTH = "rawtp:::sys_enter, rawtp:::sys_exit"
@@ -202,7 +201,7 @@ def script(
     `getpgid`: the number of that call, by which the tracer adds processes; `strings`: how many bytes of data;
     `buffer`: bytes of the ring buffer; `summary`: counts instead of records.
     """
-    registers, first_back, number, native = _MACHINES[machine]
+    registers, first_back, number, narrow_registers, narrow = _MACHINES[machine]
     small, large = max(SMALL, strings), max(LARGE, strings)
     parts = {"INIT": _init(calls), "FILES": "", "TEXTS": "", "MEMORY": "", "VECTORS": "", "ARGV": ""}
     whats = [call.what for call in calls.values()]
@@ -233,7 +232,9 @@ def script(
         text = text.replace(f"/*{name}*/", part)
     for n, register in enumerate(registers):
         text = text.replace(f"/*REG{n}*/", register)
-    text = text.replace("/*RET0*/", first_back).replace("/*NUMBER*/", number).replace("/*NATIVE*/", native)
+    for n, register in enumerate(narrow_registers):
+        text = text.replace(f"/*NARROW{n}*/", register)
+    text = text.replace("/*RET0*/", first_back).replace("/*NUMBER*/", number).replace("/*NARROW*/", narrow)
     text = text.replace("/*GETPGID*/", str(getpgid))
     options = f"#pragma D option strsize={TEXT_SIZE}\n#pragma D option scratchsize={2 * large + 3072}\n"
     options += f"#pragma D option bufsize={buffer}\n#pragma D option dynvarsize=4m\n"

@@ -98,8 +98,8 @@ dup(fd:fd) fd
 dup2(fd:fd newfd:d) fd
 dup3(fd:fd newfd:d flags:oflags0) fd
 sched_yield()
-nanosleep(req:<timespec rem:>timespec)
-clock_nanosleep(clockid:clock flags:|timer req:<timespec rem:>timespec)
+nanosleep(req:<timespec rem:p)
+clock_nanosleep(clockid:clock flags:|timer req:<timespec rem:p)
 clock_gettime(clockid:clock tp:>timespec)
 clock_settime(clockid:clock tp:<timespec)
 clock_getres(clockid:clock res:>timespec)
@@ -355,6 +355,7 @@ class Spec(Value):
     args: tuple[Arg, ...]
     result: str = ""
     known: bool = True  # False: made of the kernel's types
+    narrow: bool = False  # of a 32-bit program (calls.narrow)
 
 
 _lines: dict[str, str] = {}
@@ -374,10 +375,15 @@ def spec(name: str) -> Spec | None:
         line_of = _lines.get(name)
         if line_of is None:
             return None
-        inside, _, result = line_of[len(name) + 1 :].partition(")")
-        args = [Arg(*word.split(":")) for word in inside.split()]
-        made = _specs[name] = Spec(name, tuple(args), result.strip())
+        made = _specs[name] = of_line(line_of)
     return made
+
+
+def of_line(line: str) -> Spec:
+    """What a line of a table says."""
+    name, _, rest = line.partition("(")
+    inside, _, result = rest.partition(")")
+    return Spec(name, tuple([Arg(*word.split(":")) for word in inside.split()]), result.strip())
 
 
 def names() -> list[str]:

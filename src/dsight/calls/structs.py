@@ -21,6 +21,7 @@ SIZES = {
     "timeval": 16, "itimerval": 32, "itimerspec": 32, "sigset": 8, "sigaction": 32, "stack_t": 24, "siginfo": 128,
     "int": 4, "uint": 4, "fds": 8, "off": 8, "wstatus": 4, "rlimit": 16, "rusage": 144, "utsname": 256, "sysinfo": 112,
     "cpuset": 128, "clone_args": 88, "open_how": 24, "caphdr": 8, "capdata": 24, "gid": 4,
+    "timespec32": 8, "timeval32": 8, "rlimit32": 8,
     "epoll_event": 12 if os.uname().machine == "x86_64" else 16,  # packed on x86-64 only (linux/eventpoll.h)
 }  # fmt: skip
 
@@ -282,6 +283,12 @@ def _capabilities(mask: int) -> str:
     )
 
 
+def _widened(data: bytes, words: str) -> bytes:
+    """Two words of a 32-bit program, as 64-bit ones have them; a limit of all ones is none."""
+    first, second = [-1 if n == 0xFFFFFFFF else n for n in struct.unpack_from(words, data)]
+    return struct.pack("qq", first, second)
+
+
 def pointer(value: int) -> str:
     return f"{value:#x}" if value else "NULL"
 
@@ -294,5 +301,8 @@ _SHOW: dict[str, Callable[[bytes], str]] = {
     "sysinfo": _sysinfo, "cpuset": _fdset, "clone_args": _clone_args, "open_how": _open_how,
     "epoll_event": _epoll_event, "sockaddr": sockaddr, "caphdr": _caphdr, "capdata": _capdata,
     "gid": lambda data: str(int.from_bytes(data[:4], "little")),
+    "timespec32": lambda data: _timespec(_widened(data, "ii")),
+    "timeval32": lambda data: _timeval(_widened(data, "ii")),
+    "rlimit32": lambda data: _rlimit(_widened(data, "II")),
 }  # fmt: skip
 _NEED = {"fdset": 0, "cpuset": 0, "sockaddr": 0, "siginfo": 32, "clone_args": 64, "utsname": 195}

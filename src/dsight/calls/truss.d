@@ -11,14 +11,15 @@
  */
 #pragma D option quiet
 
-uint32_t truss_what[512];
-uint32_t truss_in0[512];
-uint32_t truss_in1[512];
-uint32_t truss_in2[512];
-uint32_t truss_out0[512];
-uint32_t truss_out1[512];
-uint32_t truss_out2[512];
+uint32_t truss_what[1024];		/* by number; of a 32-bit program's call, from 512 on (calls.narrow) */
+uint32_t truss_in0[1024];
+uint32_t truss_in1[1024];
+uint32_t truss_in2[1024];
+uint32_t truss_out0[1024];
+uint32_t truss_out1[1024];
+uint32_t truss_out2[1024];
 int tracer;				/* our own process */
+this int narrow;
 int ours[pid_t];			/* whom to trace */
 uint64_t named[uint64_t];		/* struct file: what it was when its name was recorded */
 this uint64_t a[6];			/* types said here: else the first assignment would */
@@ -46,22 +47,23 @@ rawtp:::sys_enter
 
 rawtp:::sys_enter
 {
-	this->w = args[1] >= 0 && args[1] < 512 ? truss_what[args[1]] : 0;
-	this->w = this->w && ours[pid] && /*NATIVE*/ ? this->w : 0;
+	this->narrow = /*NARROW*/ ? 512 : 0;
+	this->w = args[1] >= 0 && args[1] < 512 ? truss_what[args[1] + this->narrow] : 0;
+	this->w = this->w && ours[pid] ? this->w : 0;
 }
 
 rawtp:::sys_enter
 /this->w/
 {
 	this->t = timestamp;
-	this->nr = (int)args[1];
+	this->nr = (int)args[1] + this->narrow;
 	this->r = *args[0];
-	this->a[0] = this->r./*REG0*/;
-	this->a[1] = this->r./*REG1*/;
-	this->a[2] = this->r./*REG2*/;
-	this->a[3] = this->r./*REG3*/;
-	this->a[4] = this->r./*REG4*/;
-	this->a[5] = this->r./*REG5*/;
+	this->a[0] = this->narrow ? this->r./*NARROW0*/ : this->r./*REG0*/;
+	this->a[1] = this->narrow ? this->r./*NARROW1*/ : this->r./*REG1*/;
+	this->a[2] = this->narrow ? this->r./*NARROW2*/ : this->r./*REG2*/;
+	this->a[3] = this->narrow ? this->r./*NARROW3*/ : this->r./*REG3*/;
+	this->a[4] = this->narrow ? this->r./*NARROW4*/ : this->r./*REG4*/;
+	this->a[5] = this->narrow ? this->r./*NARROW5*/ : this->r./*REG5*/;
 	this->text = this->w >> 14 & 511;
 	this->d0 = truss_in0[this->nr];
 	this->d1 = truss_in1[this->nr];
@@ -81,31 +83,33 @@ rawtp:::sys_enter
 rawtp:::sys_exit
 {
 	this->nr = (int)args[0]->/*NUMBER*/;
-	this->w = this->nr >= 0 && this->nr < 512 ? truss_what[this->nr] : this->nr == -1;
-	this->w = this->w && ours[pid] && /*NATIVE*/ ? this->w : 0;
+	this->narrow = /*NARROW*/ ? 512 : 0;
+	this->w = this->nr >= 0 && this->nr < 512 ? truss_what[this->nr + this->narrow] : this->nr == -1;
+	this->w = this->w && ours[pid] ? this->w : 0;
 }
 
 rawtp:::sys_exit
 /this->w/
 {
 	this->t = timestamp;
+	this->nr = this->nr < 0 ? -1 : this->nr + this->narrow;
 	this->ret = args[1];
 	this->r = *args[0];
-	this->a[0] = this->r./*RET0*/;
-	this->a[1] = this->r./*REG1*/;
-	this->a[2] = this->r./*REG2*/;
-	this->a[3] = this->r./*REG3*/;
-	this->a[4] = this->r./*REG4*/;
-	this->a[5] = this->r./*REG5*/;
+	this->a[0] = this->narrow ? this->r./*NARROW0*/ : this->r./*RET0*/;
+	this->a[1] = this->narrow ? this->r./*NARROW1*/ : this->r./*REG1*/;
+	this->a[2] = this->narrow ? this->r./*NARROW2*/ : this->r./*REG2*/;
+	this->a[3] = this->narrow ? this->r./*NARROW3*/ : this->r./*REG3*/;
+	this->a[4] = this->narrow ? this->r./*NARROW4*/ : this->r./*REG4*/;
+	this->a[5] = this->narrow ? this->r./*NARROW5*/ : this->r./*REG5*/;
 	this->late = self->late;
 	this->good = this->nr >= 0 && this->ret >= 0 && this->ret < 0x7fffffffffff;
 	this->text = this->late ? this->w >> 14 & 511 : 0;
-	this->d0 = this->good ? truss_out0[this->nr & 511] : 0;
-	this->d1 = this->good ? truss_out1[this->nr & 511] : 0;
-	this->d2 = this->good ? truss_out2[this->nr & 511] : 0;
-	this->d0 = this->late && !this->d0 ? truss_in0[this->nr & 511] : this->d0;
-	this->d1 = this->late && !this->d1 ? truss_in1[this->nr & 511] : this->d1;
-	this->d2 = this->late && !this->d2 ? truss_in2[this->nr & 511] : this->d2;
+	this->d0 = this->good ? truss_out0[this->nr & 1023] : 0;
+	this->d1 = this->good ? truss_out1[this->nr & 1023] : 0;
+	this->d2 = this->good ? truss_out2[this->nr & 1023] : 0;
+	this->d0 = this->late && !this->d0 ? truss_in0[this->nr & 1023] : this->d0;
+	this->d1 = this->late && !this->d1 ? truss_in1[this->nr & 1023] : this->d1;
+	this->d2 = this->late && !this->d2 ? truss_in2[this->nr & 1023] : this->d2;
 	this->file = this->good && this->w & 2 ? fds_file[(int)this->ret] : NULL;
 	this->file2 = (struct file *)NULL;
 	this->f1 = (uint64_t)this->file;

@@ -34,12 +34,14 @@ _numbers: dict[str, dict[str, int]] = {}
 
 
 def numbers(machine: str = "") -> dict[str, int]:
-    """Name to number of every system call of a machine (this one), also of those this kernel lacks."""
+    """Name to number of every system call of a machine (this one), also of those this kernel lacks; of "i386" those
+    of 32-bit programs on x86-64."""
     machine = machine or sys.machine()
     if machine not in _numbers:
         from dsight.kernel import syscall_table
 
-        words = (syscall_table.X86_64 if machine == "x86_64" else syscall_table.AARCH64).split()
+        table: str = getattr(syscall_table, machine.upper())
+        words = table.split()
         _numbers[machine] = {name: n for n, name in enumerate(words) if name != "-"}
     return _numbers[machine]
 

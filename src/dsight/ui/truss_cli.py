@@ -221,7 +221,7 @@ def _adopt(feed: Feed, targets: list[Target], calls: bool) -> list[Any]:
         known |= new
         for pid in sorted(new):
             now, foreign = monotonic_ns(), is_32_bit(pid)
-            wanted = calls and not targets[0].is_child and not foreign
+            wanted = calls and not targets[0].is_child
             found = in_progress(pid, feed.joiner.specs, now) if wanted else []
             events += feed.joiner.begin(now, pid, _comm(pid), found, foreign)
             feed.adopt(pid)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsight.calls import decode, names, specs, structs
+from dsight.calls import decode, names, narrow, specs, structs
 from dsight.calls.decode import Call, Memory, arguments, result
+from dsight.kernel import syscalls
 from dsight.ui.truss_text import Lines
 
 AT = 0x7F0000001000
@@ -208,7 +209,36 @@ def test_results(call: Call, said: str) -> None:
     assert result(call) == said
 
 
-ALL = [specs.spec(name) for name in specs.names()]
+@pytest.mark.parametrize(
+    "name, kinds, meant",
+    [
+        ("mmap2", "p u |prot mmapflags fd pages", "mmap"),
+        ("read", "fd buf> u", "read"),
+        ("stat64", "s p", "stat"),
+        ("getgroups32", "d >gid[ret]", "getgroups"),
+        ("getgroups", "d p", "getgroups"),
+        ("clock_gettime", "clock >timespec32", "clock_gettime"),
+        ("clock_gettime64", "clock >timespec", "clock_gettime"),
+        ("futex", "p futexop u p p bitset", "futex"),
+        ("futex_time64", "p futexop u futexarg p bitset", "futex"),
+        ("prlimit64", "pid =rlimit <rlimit >rlimit", "prlimit64"),
+        ("writev", "fd p d", "writev"),
+        ("vm86", "u u u u u u", "vm86"),
+    ],
+)
+def test_calls_of_32_bit_programs(name: str, kinds: str, meant: str) -> None:
+    one = narrow.spec(name)
+    assert one.narrow and [arg.kind for arg in one.args] == kinds.split()
+    assert narrow.meant(name) == meant
+
+
+def test_structs_of_32_bit_programs() -> None:
+    assert structs.text_of("timespec32", struct.pack("ii", 1, 500), 8) == "{tv_sec=1, tv_nsec=500}"
+    limit = structs.text_of("rlimit32", struct.pack("II", 8 << 20, 0xFFFFFFFF), 8)
+    assert limit == "{rlim_cur=8192*1024, rlim_max=RLIM64_INFINITY}"
+
+
+ALL = [*map(specs.spec, specs.names()), *map(narrow.spec, syscalls.numbers("i386"))]
 words = st.one_of(st.integers(0, (1 << 64) - 1), st.sampled_from([0, 1, 16, 32, 64, AT, (1 << 64) - 1]))
 data = st.binary(max_size=300)
 BLOCKS = st.dictionaries(st.sampled_from([0, 1, 16, 32, 64, AT]), st.tuples(st.integers(0, 1 << 32), data), max_size=5)
