@@ -91,6 +91,7 @@ _ROUTE_TYPES = ("unspec", "unicast", "local", "broadcast", "anycast", "multicast
 # A route that forbids comes back as the errno a connect would get.
 _ROUTE_ERRORS = {101: "none", 113: "unreachable", 13: "prohibit", 22: "blackhole"}
 _CLONE_NEWNET = 0x40000000
+SCAN_SHARE = 20  # looking for a socket's owner in all processes takes no more than one part in this of the time
 
 
 class KernelHost:
@@ -101,7 +102,7 @@ class KernelHost:
         self._netns = _inode("/proc/self/ns/net")
         self._known: dict[tuple[object, ...], tuple[float, object]] = {}
         self._owners: dict[int, tuple[int, str]] = {}  # inode -> pid, its descriptor's path
-        self._scanned = 0.0
+        self._rescan = 0.0  # when all processes may be looked at again
 
     def route(self, address: str, netns: int | None, pid: int) -> str | None:
         key = ("route", netns, address)
@@ -138,10 +139,12 @@ class KernelHost:
         link = f"socket:[{inode}]"
         found = self._owners.get(inode)
         if found is None or _readlink(found[1]) != link:
-            if monotonic() - self._scanned < 2:
+            began = monotonic()
+            if began < self._rescan:
                 return None
             self._owners = _sockets()
-            self._scanned = monotonic()
+            done = monotonic()
+            self._rescan = done + max(SCAN_SHARE * (done - began), self._keep)
             found = self._owners.get(inode)
         if found is None:
             return None

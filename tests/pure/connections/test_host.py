@@ -1,0 +1,40 @@
+"""What this host says of sockets: their owners, and how much looking for them may cost."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from dsight.connections import host as module
+from dsight.connections.host import KernelHost
+
+
+def test_the_owner_of_a_socket() -> None:
+    with socket.socket() as mine:
+        owner = KernelHost().owner(os.fstat(mine.fileno()).st_ino)
+        assert owner is not None and owner.pid == os.getpid()
+
+
+def test_new_sockets_are_looked_for_again_but_seldom_where_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, scans, takes = [100.0], [], 0.5
+
+    def sockets() -> dict[int, tuple[int, str]]:
+        scans.append(now[0])
+        now[0] += takes
+        return {}
+
+    monkeypatch.setattr(module, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module, "_sockets", sockets)
+    host = KernelHost()
+    for inode in range(2000):  # 100 s, at 20 new ones in a second
+        assert host.owner(inode) is None
+        now[0] += 0.05
+    assert 8 <= len(scans) <= 11, "0.5 s each, a twentieth of the time"
+    takes, before = 0.001, len(scans)
+    now[0] += 100
+    for inode in range(2000, 2200):
+        host.owner(inode)
+        now[0] += 0.05
+    assert len(scans) - before >= 30, "where it is quick, a new listener is known at once"
