@@ -38,7 +38,7 @@ inline int tcp_sends[struct sock *sk] = sk != 0 && !tcp_is_small[sk] &&
 	sk->__sk_common.skc_state != 7 && sk->sk_protocol == 6 && sk->sk_type == 1;
 
 rawtp:::net_dev_queue
-/pkt_sent[args[0]] && tcp_sends[args[0]->sk] && !net_is_v6[args[0]->sk] && net_sock4[args[0]->sk->__sk_common.skc_net.net,
+/tcp_sends[args[0]->sk] && !net_is_v6[args[0]->sk] && pkt_sent[args[0]] && net_sock4[args[0]->sk->__sk_common.skc_net.net,
     args[0]->sk->__sk_common.skc_rcv_saddr, args[0]->sk->__sk_common.skc_daddr,
     ((struct inet_sock *)args[0]->sk)->inet_sport, args[0]->sk->__sk_common.skc_dport] != (uint64_t)args[0]->sk/
 {
@@ -49,7 +49,7 @@ rawtp:::net_dev_queue
 }
 
 rawtp:::net_dev_queue
-/pkt_sent[args[0]] && tcp_sends[args[0]->sk] && net_is_v6[args[0]->sk] && net_sock6[args[0]->sk->__sk_common.skc_net.net,
+/tcp_sends[args[0]->sk] && net_is_v6[args[0]->sk] && pkt_sent[args[0]] && net_sock6[args[0]->sk->__sk_common.skc_net.net,
     (uint64_t *)&args[0]->sk->__sk_common.skc_v6_rcv_saddr, (uint64_t *)&args[0]->sk->__sk_common.skc_v6_daddr,
     ((struct inet_sock *)args[0]->sk)->inet_sport, args[0]->sk->__sk_common.skc_dport] != (uint64_t)args[0]->sk/
 {

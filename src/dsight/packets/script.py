@@ -33,8 +33,14 @@ _NAMED = (
     ("rawtp:::sock_send_length, rawtp:::sock_recv_length",
      "sock_is_inet[args[0]->__sk_common.skc_family] && !snoop_known[pid]"),
     ("rawtp:::sched_process_exec", "snoop_known[pid]"),
-    ("ip:::send", "snoop_fresh[(struct sock *)arg2] && pid > 0 && !snoop_known[pid]"),
 )  # fmt: skip
+# A socket nobody was seen using is the process's that sends by it (dlib/sockowner.d): what the packet causes may come
+# back before that send has returned.
+_FRESH = """ip:::send
+/{}snoop_fresh[(struct sock *)arg2]/
+{{
+	sock_owner[(uint64_t)arg2] = sock_inode[sock_file[(struct sock *)arg2]] << 32 | pid;
+}}"""
 
 
 class Filter(Value):
@@ -63,7 +69,10 @@ def script(wanted: Filter, snap: int, udp_table: bool, buffer: int = 1 << 25) ->
     `buffer`: bytes of the ring buffer.
     """
     text = _read("snoop.d")
+    first, fresh = _fresh(wanted)
     parts = {
+        "FRESH FIRST": first,
+        "FRESH": fresh,
         "BEGIN": _begin(wanted),
         "NAMES": "\n\n".join([_name(wanted, probes, when) for probes, when in _NAMED]),
         "WHERE": _where(wanted),
@@ -105,6 +114,17 @@ def _name(wanted: Filter, probes: str, when: str) -> str:
         f"{Kernel(comms=wanted.comms).who(probes, 'this->called')}"
         f"{probes}\n/this->called/\n{{\n\tsnoop_called[pid] = 1;\n}}"
     )
+
+
+def _fresh(wanted: Filter) -> tuple[str, str]:
+    """Who sends by a socket that was not seen before: of every packet, in front of the filter, where the messages of
+    ICMP that packets cause are shown and the packets are not; else of those that are."""
+    kinds = wanted.protocols
+    first = bool(kinds & {1, 58}) and 17 not in kinds
+    when = "" if first else "this->take && "
+    name = _name(wanted, "ip:::send", f"{when}snoop_fresh[(struct sock *)arg2] && pid > 0 && !snoop_known[pid]")
+    text = f"{name}\n\n{_FRESH.format(when)}"
+    return (text, "") if first else ("", text)
 
 
 def _drop(unless: str, before: str = "") -> str:

@@ -56,19 +56,12 @@ inline int snoop_listening[struct net *net, uint32_t address, uint16_t port] =
 	net_listener[(uint64_t)net, address, port] != 0 ? net_listener[(uint64_t)net, address, port] :
 	net_listener[(uint64_t)net, 0, port];
 
-inline int snoop_fresh[struct sock *sk] = ip_sock_whole[sk] && sk->sk_protocol != 6 && sock_pid[sk] == 0;
+inline int snoop_fresh[struct sock *sk] =
+	ip_sock_whole[sk] && sk->sk_protocol != 6 && sock_pid[sk] == 0;
 
 /* ---- names */
 
 /*NAMES*/
-
-/* A socket nobody was seen using is the process's that sends by it (dlib/sockowner.d): what the packet causes may come
-   back before that send has returned. */
-ip:::send
-/snoop_fresh[(struct sock *)arg2]/
-{
-	sock_owner[(uint64_t)arg2] = sock_inode[sock_file[(struct sock *)arg2]] << 32 | pid;
-}
 
 rawtp:::sched_process_exit
 /snoop_known[args[0]->tgid] && args[0]->signal->live.counter == 0/
@@ -77,6 +70,8 @@ rawtp:::sched_process_exit
 }
 
 /* ---- packets */
+
+/*FRESH FIRST*/
 
 ip:::send, ip:::receive
 {
@@ -99,6 +94,8 @@ ip:::send, ip:::receive
 }
 
 /*WHAT*/
+
+/*FRESH*/
 
 ip:::send
 /this->take/
