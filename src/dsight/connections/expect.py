@@ -163,6 +163,11 @@ class Expectations:
                     tried[key] = tried.get(key, 0) + 1
 
     @property
+    def hosts(self) -> dict[str, list[str]]:
+        """The addresses that were taken for each host."""
+        return {e.host: sorted(e.addresses) for e in self._all if e.addresses is not None}
+
+    @property
     def all_met(self) -> bool:
         return len(self._met) == len(self._all)
 

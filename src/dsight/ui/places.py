@@ -1,4 +1,4 @@
-"""--cgroup, --unit, --container, --netns and --outcome: what their words mean."""
+"""--to, --port, --cgroup, --unit, --container, --netns and --outcome: what their words mean."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dsight.errors import UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from ipaddress import IPv4Network, IPv6Network
 
 _HEX = frozenset("0123456789abcdef")
 
@@ -77,6 +78,29 @@ def namespace(text: str) -> int:
     if digits and int(text) >= 1 << 31:  # no pid; include/linux/proc_ns.h: they begin at 0xf0000000
         return int(text)
     raise UsageError(f"--netns: there is no network namespace '{text}'")
+
+
+def is_path(text: str) -> bool:
+    """Whether --to means UNIX sockets: a path, or an abstract name."""
+    return text.startswith(("/", "@", "*/"))
+
+
+def port(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) <= 65535:
+        return int(text)
+    raise UsageError(f"--port: '{text}' is not a port (0 to 65535)")
+
+
+def network(text: str) -> IPv4Network | IPv6Network:
+    from ipaddress import ip_network
+
+    try:
+        return ip_network(text.strip("[]"), strict=False)
+    except ValueError:
+        raise UsageError(
+            f"--to: '{text}' is not an address or a network",
+            "such as 10.1.2.3, 10.0.0.0/8, 2001:db8::/32 or /run/x.sock",
+        ) from None
 
 
 def outcome(text: str) -> str:

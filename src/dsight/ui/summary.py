@@ -119,7 +119,7 @@ class Summary:
         """One report.  Of lookups only those count that failed or were slow; of ends that are failures (resets)
         the attempt was counted when it was made."""
         if isinstance(report, Lost):
-            self._lost += report.count
+            self._lost += report.count if report.seen is None else 0
         elif report.event in ("hanging", "looking-up"):
             if report.id in self._open or len(self._open) < OPEN:
                 self._open[report.id] = report
@@ -212,7 +212,7 @@ def _where(report: Report | LookupReport) -> str:
     """Its destination; of what was accepted the port here, since each peer has another."""
     if isinstance(report, LookupReport):
         return f"name {printable(report.name)}"
-    return f"at {report.local}" if report.via == "accept" else destination(report)
+    return printable(f"at {report.local}") if report.via == "accept" else destination(report)
 
 
 def _times(group: _Group, wanted: tuple[int, ...]) -> list[str]:

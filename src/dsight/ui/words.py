@@ -51,7 +51,7 @@ def destination(report: Report) -> str:
     if report.remote.path is not None:
         return printable(report.remote.path)
     end = report.remote
-    text = str(end)
+    text = printable(str(end))
     if end.name is not None:
         address = "?" if end.address is None else end.address
         text = f"{printable(end.name)} ({address}):{'?' if end.port is None else end.port}"
@@ -92,7 +92,7 @@ def reason(report: Report) -> str:
     if report.diagnosis is not None:
         return printable(report.diagnosis.text)
     if report.event == "accepted":
-        return f"at {report.local}"
+        return printable(f"at {report.local}")
     if report.life is not None:
         life = report.life
         trip = "" if life.srtt_us is None else f", round trip {seconds(life.srtt_us * 1000)}"
