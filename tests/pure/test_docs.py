@@ -20,7 +20,7 @@ DOCUMENTS = sorted([*REPO.glob("*.md"), *REPO.glob("docs/**/*.md"), *REPO.glob("
 SCRIPTS = sorted(REPO.glob("examples/**/*.d"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 OPTIONS = {"dtrace": "-n -s -q -l -c -p -o -x -w -e -S -v -V -Z -D --dump", "dsight": "-c -p --comm --port --to"}
-OPTIONS["dsight"] += " --failed --expect --for --user --unit --json"
+OPTIONS["dsight"] += " --failed --expect --for --user --unit --json --record"
 
 
 def relative(path: Path) -> str:
