@@ -1,8 +1,8 @@
 """How the watcher bears a burst: connections from many processes over loopback, each accounted for.
 
-    python bench/burst.py [CONNECTIONS [PROCESSES [OPTION OF DSIGHT ..]]]          (root; 100000 and 50)
+    python bench/burst.py [CONNECTIONS [PROCESSES [RATE [OPTION OF DSIGHT ..]]]]   (root; 100000, 50 and 0)
 
-Prints how long the burst took, how long the watcher needed, what it reported, what was lost; exit
+RATE: connections a second of all processes together, 0 as fast as they can.  Prints how long the burst took, how long the watcher needed, what it reported, what was lost; exit
 status 1 if an attempt told has not exactly one outcome, or one is neither told nor counted as lost.
 """
 
@@ -21,16 +21,19 @@ import time
 NAME = "x-burst"
 
 
-def process(port: int, connections: int) -> None:
-    """A child: connections to a closed port of 127.0.0.1, one after another."""
+def process(port: int, connections: int, rate: float = 0) -> None:
+    """A child: connections to a closed port of 127.0.0.1, one after another, so many a second."""
     with open("/proc/self/comm", "w") as file:
         file.write(NAME)
-    for _ in range(connections):
+    began = time.monotonic()
+    for n in range(connections):
+        if rate and n % 32 == 0:
+            time.sleep(max(began + n / rate - time.monotonic(), 0))
         with socket.socket() as s:
             s.connect_ex(("127.0.0.1", port))
 
 
-def burst(connections: int, processes: int, *options: str) -> dict[str, float]:
+def burst(connections: int, processes: int, rate: int, *options: str) -> dict[str, float]:
     """One burst under `dsight --json`; figures in seconds and counts."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -46,7 +49,7 @@ def burst(connections: int, processes: int, *options: str) -> dict[str, float]:
             for _ in range(processes):
                 pid = os.fork()
                 if not pid:
-                    process(closed.getsockname()[1], connections // processes)
+                    process(closed.getsockname()[1], connections // processes, rate / processes)
                     os._exit(0)
                 children.append(pid)
             for pid in children:
@@ -89,8 +92,8 @@ def burst(connections: int, processes: int, *options: str) -> dict[str, float]:
 
 
 def main() -> int:
-    connections, processes = (int(n) for n in (sys.argv[1:3] + ["100000", "50"][len(sys.argv[1:3]) :]))
-    found = burst(connections, processes, *sys.argv[3:])
+    connections, processes, rate = (int(n) for n in (sys.argv[1:4] + ["100000", "50", "0"][len(sys.argv[1:4]) :]))
+    found = burst(connections, processes, rate, *sys.argv[4:])
     for name, value in found.items():
         print(f"{name:<16}{value:>10}")
     whole = found["attempts"] + found["attempts lost"] == found["made"]

@@ -26,6 +26,6 @@ def test_burst() -> None:
 
 def test_more_than_can_be_read() -> None:
     """A ring buffer of 16 KiB holds some sixty attempts."""
-    found = burst("4000", "20", "--buffer", "16k")
+    found = burst("4000", "20", "0", "--buffer", "16k")
     assert found["attempts lost"] > 0 and found["attempts"] + found["attempts lost"] == 4000
     assert found["records lost"] >= found["attempts lost"]

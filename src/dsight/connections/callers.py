@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dsight.connections.events import Args, Caller
+    from dsight.connections.events import Args, Connect, Failed
 
 LIMIT = 4096  # threads remembered; the kernel takes at most 1024 of them to be known
 
@@ -40,12 +40,12 @@ class Callers:
         """The identity recorded last in the thread, arguments and all; None: of no interest, or lost."""
         return self._all.get(tid)
 
-    def named(self, caller: Caller) -> Who | None:
+    def named(self, call: Connect | Failed) -> Who | None:
         """The same for a thread of which the event itself says a little: that, where the rest was lost."""
-        who = self._all.get(caller.tid)
-        if who is None and caller.tid in self._all:
+        who = self._all.get(call.tid)
+        if who is None and call.tid in self._all:
             return None
-        if who is None or who.pid != caller.pid or who.comm != caller.comm:
-            who = Who(0, caller.tid, caller.pid, caller.comm, caller.uid, 0, 0, ())
+        if who is None or who.pid != call.pid or who.comm != call.comm:
+            who = Who(0, call.tid, call.pid, call.comm, call.uid, 0, 0, ())
             return who if self._takes(who) else None
         return who

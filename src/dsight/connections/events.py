@@ -99,21 +99,23 @@ class Call(Value):
     netns: int
 
 
-class Caller(Value):
-    """Who called connect(2), as far as it stands in every record; the rest is in the thread's Who."""
+class Connect(Value):
+    """connect(2) on a TCP socket sends its SYN.  Of the caller what stands in every record; the rest is in the
+    thread's Who."""
 
+    time: int  # of the call; marks the attempt: its State has it too
     tid: int
     pid: int
     comm: str
     uid: int
-
-
-class Connect(Value):
-    """connect(2) on a TCP socket sends its SYN."""
-
-    syn: SynSent  # `time`: that of the call
-    caller: Caller
+    sock: int
     protocol: int
+    family: int
+    local: str
+    local_port: int  # 0: not chosen yet
+    remote: str
+    remote_port: int
+    netns: int
     nonblocking: bool
 
 
@@ -121,8 +123,11 @@ class Failed(Value):
     """connect(2) on a TCP socket, or on what is no socket (protocol 0), fails, and nothing was sent."""
 
     time: int
+    tid: int
+    pid: int
+    comm: str
+    uid: int
     call: Call
-    caller: Caller
     ret: int
     family: int  # of the sockaddr given; 0: not known
     address: str | None
@@ -311,8 +316,12 @@ def _connect(
     time: int, tid: int, sock: int, family: int, local4: int, remote4: int, local6: bytes, remote6: bytes,
     local_port: int, remote_port: int, netns: int, pid: int, uid: int, comm: bytes, protocol: int, flags: int,
 ) -> Connect:  # fmt: skip
-    syn = _syn_sent(time, tid, sock, family, local4, remote4, local6, remote6, local_port, remote_port, netns)
-    return Connect(syn, Caller(tid, pid, _text(comm), uid), protocol, flags & O_NONBLOCK != 0)
+    local = inet_address(family, local4, local6)[0]
+    remote, family = inet_address(family, remote4, remote6)
+    return Connect(
+        time, tid, pid, _text(comm), uid, sock, protocol, family, local, port_number(local_port), remote,
+        port_number(remote_port), netns, flags & O_NONBLOCK != 0,
+    )  # fmt: skip
 
 
 def _failed(
@@ -320,7 +329,7 @@ def _failed(
     netns: int, uid: int, comm: bytes, size: int, data: bytes,
 ) -> Failed:  # fmt: skip
     call = Call(entered, tid, sock, protocol, family, bool(flags & O_NONBLOCK), netns)
-    return Failed(time, call, Caller(tid, pid, _text(comm), uid), ret, *sockaddr(data[: max(size, 0)]))
+    return Failed(time, tid, pid, _text(comm), uid, call, ret, *sockaddr(data[: max(size, 0)]))
 
 
 def _text(comm: bytes) -> str:

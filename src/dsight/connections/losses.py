@@ -40,14 +40,20 @@ class Losses:
         self._trace = trace
         self._watcher = watcher
         self._told = 0  # records
+        self._forgotten = 0  # connections
 
     def look(self, now: int) -> list[Report | LookupReport | Lost]:
         """The reports that a loss since the last time causes; mostly none."""
+        reports: list[Report | LookupReport | Lost] = []
+        forgotten = self._watcher.forgotten - self._forgotten
+        if forgotten:
+            self._forgotten += forgotten
+            reports.append(Lost(now, forgotten, "ends of connections: more stand than are remembered"))
         new = self._trace.lost - self._told
         if not new:
-            return []
+            return reports
         self._told += new
-        reports: list[Report | LookupReport | Lost] = [Lost(now, new, "in the kernel, before they were read")]
+        reports.append(Lost(now, new, "in the kernel, before they were read"))
         numbers = [unpack("=Q", item)[0] for pair in self._trace.elements("watched") for item in pair]
         for batch in self._trace.batches():  # what was recorded before that look, and after
             for values in batch:

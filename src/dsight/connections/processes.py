@@ -26,10 +26,21 @@ class Processes:
         self._tick = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
         self._users: dict[int, str | None] = {}
         self._known: dict[tuple[object, ...], Process] = {}
+        self._last: dict[int, tuple[Who, int | None, Process]] = {}  # by thread
         self._cgroups: dict[int, str] = {}  # id of a version 2 cgroup -> path
 
     def process(self, who: Who, netns: int | None) -> Process:
         """The record's process; the same object for the same facts."""
+        last = self._last.get(who.tid)
+        if last is not None and last[0] is who and last[1] == netns:
+            return last[2]
+        found = self._of_facts(who, netns)
+        if len(self._last) >= _KEPT:
+            self._last.clear()
+        self._last[who.tid] = (who, netns, found)
+        return found
+
+    def _of_facts(self, who: Who, netns: int | None) -> Process:
         key = (who.pid, who.tid, who.start, who.comm, who.uid, who.cgroup, who.parents, who.args, netns)
         found = self._known.get(key)
         if found is None:

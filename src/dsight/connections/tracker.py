@@ -133,19 +133,18 @@ class Tracker:
 
     def _connect(self, event: Connect) -> list[Change]:
         self.begun += 1
-        who = self._callers.named(event.caller)
+        who = self._callers.named(event)
         if who is None:
             return []
-        syn = event.syn
-        attempt = Attempt(syn.sock, syn.time, syn.time, who)
+        attempt = Attempt(event.sock, event.time, event.time, who)
         attempt.protocol = _PROTOCOLS.get(event.protocol)
         attempt.blocking = not event.nonblocking
-        _sent(attempt, syn)
-        return self._sends(syn, attempt)
+        _sent(attempt, event)
+        return self._sends(event, attempt)
 
     def _call_failed(self, event: Failed) -> list[Change]:
         self.begun += 1
-        who = self._callers.named(event.caller)
+        who = self._callers.named(event)
         if who is None or (event.call.sock == 0 and event.address is None):
             return []  # not a socket, and no address of ours: nobody meant TCP
         attempt = _called(who, event.call, event.call.sock, 0)
@@ -230,7 +229,7 @@ class Tracker:
         _sent(attempt, syn)
         return self._sends(syn, attempt)
 
-    def _sends(self, syn: SynSent, attempt: Attempt) -> list[Change]:
+    def _sends(self, syn: SynSent | Connect, attempt: Attempt) -> list[Change]:
         """The attempt's SYN is about to leave."""
         changes = []
         former = self._open.get(syn.sock)
@@ -361,7 +360,7 @@ def _called(who: Who, call: Call, sock: int, mark: int) -> Attempt:
     return attempt
 
 
-def _sent(attempt: Attempt, syn: SynSent) -> None:
+def _sent(attempt: Attempt, syn: SynSent | Connect) -> None:
     """What its SYN says."""
     attempt.family = FAMILIES.get(syn.family)
     attempt.netns = syn.netns

@@ -126,6 +126,7 @@ class Selection(Value):
 
 
 _SYNS = ("tcp", "mptcp", None)  # the protocols that have SYNs
+_REASONS = 1024
 
 
 class _Known:
@@ -176,8 +177,11 @@ class Watcher:
             self._decoders.update(tracker.decoders)
             for kind, handle in tracker.handlers.items():
                 self._takers.setdefault(kind, []).append(handle)
+        # What _why has made; with each the objects whose id() is in its key, that they stay what they are.
+        self._reasons: dict[tuple[object, ...], tuple[object, Diagnosis | None]] = {}
         self._open: dict[str, _Known] = {}  # selected attempts without an outcome
         self._standing: dict[str, _Known] = {}  # selected connections, until they close
+        self.forgotten = 0  # of them, since there were too many
 
     def feed(self, values: tuple[Any, ...]) -> list[Report | LookupReport]:
         """The reports that one record causes."""
@@ -244,6 +248,7 @@ class Watcher:
             return
         if len(self._standing) >= self._limit:
             del self._standing[next(iter(self._standing))]
+            self.forgotten += self._selection.closed  # else most have ended long ago
         self._standing[change.id] = known
         self._lives.begin(change)
 
@@ -299,7 +304,24 @@ class Watcher:
         known.own = where.self_
         if where.self_ and change.protocol in _SYNS and change.outcome != "connected":
             where = self._with_queue(change, known, where)
-        return self._made(change, known, where, diagnose(change, where, self._host) if told else None)
+        return self._made(change, known, where, self._why(change, where) if told else None)
+
+    def _why(self, change: Change, where: Place) -> Diagnosis | None:
+        """The diagnosis.  In a burst the same one comes again and again: made once while this host's answers and
+        the evidence are the same objects; what it depends on besides is in the key."""
+        if change.outcome not in ("refused", "connected") or change.protocol not in _SYNS:
+            return diagnose(change, where, self._host)
+        objects = (change.who, change.evidence, where.listening, where.listener)
+        key = (
+            *[id(o) for o in objects], change.outcome, change.error, change.remote, change.netns, where.self_,
+            where.route, change.local == change.remote,
+        )  # fmt: skip
+        made = self._reasons.get(key)
+        if made is None:
+            if len(self._reasons) >= _REASONS:
+                self._reasons.clear()
+            made = self._reasons[key] = (objects, diagnose(change, where, self._host))
+        return made[1]
 
     def _with_queue(self, change: Change, known: _Known, where: Place) -> Place:
         """What is known of the listener's queue since the attempt; at the attempt the counter is noted."""

@@ -216,7 +216,10 @@ class Decoder:
             if run[0] == FAULT:
                 faults += [fault(row) for row in self.rows(view, run)]
             elif self._unpacker(run[0])[3]:
-                out += [row[2:] for row in self.rows(view, run)]
+                if run[2] == 1:
+                    out.append(self._unpacker(run[0])[0].unpack_from(view, run[1])[2:])
+                else:
+                    out += [row[2:] for row in self.rows(view, run)]
             else:
                 out += [values for _, values in self._values(view, run)]
         return out, faults, consumed

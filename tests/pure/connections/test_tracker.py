@@ -15,7 +15,6 @@ from dsight.connections.events import (
     TCP,
     Args,
     Call,
-    Caller,
     Connect,
     Drop,
     Failed,
@@ -39,24 +38,20 @@ def who(time: int = T, tid: int = TID, **more: object) -> Who:
     return Who(time, tid, 70, "app", 1000, 5 * SECOND, 1, ((1, "init"),), **more)
 
 
-def call(time: int = T, tid: int = TID, nonblocking: bool = False, protocol: int = TCP, sock: int = SOCK) -> Call:
-    return Call(time, tid, sock, protocol, 2, nonblocking, 4026)
+def call(sock: int = SOCK, protocol: int = TCP) -> Call:
+    return Call(T, TID, sock, protocol, 2, False, 4026)
 
 
-CALLER = Caller(TID, 70, "app", 1000)
-
-
-def connect(time: int = T, tid: int = TID, sock: int = SOCK, remote: str = THERE, mptcp: bool = False,
+def connect(time: int = T, tid: int = TID, sock: int = SOCK, remote: str = THERE,
             nonblocking: bool = False, protocol: int = TCP) -> list[object]:  # fmt: skip
     """connect(2) that sends its SYN, and who calls."""
-    sent = syn(time, tid, sock, remote, mptcp=mptcp)
-    one = Connect(sent, CALLER.replace(tid=tid), protocol, nonblocking)
+    one = Connect(time, tid, 70, "app", 1000, sock, protocol, 2, ME, 0, remote, 9300, 4026, nonblocking)
     return [who(time, tid), Args(tid, 4, b"app\0"), one]
 
 
 def failed(ret: int, sock: int = SOCK, protocol: int = TCP, address: str | None = THERE) -> list[object]:
     """connect(2) that sends nothing."""
-    return [who(), Failed(T + 9, call(sock=sock, protocol=protocol), CALLER, ret, 2, address, 9300)]
+    return [who(), Failed(T + 9, TID, 70, "app", 1000, call(sock=sock, protocol=protocol), ret, 2, address, 9300)]
 
 
 def syn(time: int = T + 10, tid: int = TID, sock: int = SOCK, remote: str = THERE, **more: object) -> SynSent:
@@ -245,7 +240,7 @@ def test_self_connect() -> None:
 
 
 def test_mptcp_is_one_connection() -> None:
-    changes = play(connect(protocol=MPTCP, mptcp=True), state(T + 30, ESTABLISHED))
+    changes = play(connect(protocol=MPTCP), state(T + 30, ESTABLISHED))
     assert outcome(changes).outcome == "connected" and changes[0].protocol == "mptcp"
 
 
@@ -433,7 +428,7 @@ def test_32_bit_call_has_no_enter() -> None:
 def test_further_subflows_of_mptcp_are_no_attempts() -> None:
     worker = who(T + 90, TID + 1, flags=PF_KTHREAD)
     changes = play(
-        connect(protocol=MPTCP, mptcp=True),
+        connect(protocol=MPTCP),
         state(T + 30, ESTABLISHED),
         worker,
         syn(T + 91, TID + 1, SOCK + 64, mptcp=True),
