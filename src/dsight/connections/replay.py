@@ -82,7 +82,8 @@ class Recording:
         """All of it.  The last Step is the end, wherever that was."""
         known = layout(watcher.decoders)
         self._tags = {int(tag) for tag, names in known.items() if self._values.get(tag) == names}
-        now = self._start
+        times = {int(tag): names.index("time") for tag, names in known.items() if "time" in names}
+        now = latest = 0
         reports: list[Report | LookupReport | Lost] = []
         while True:
             data = self._file.readline(LINE)
@@ -95,6 +96,8 @@ class Recording:
                 word = line[0]
                 if isinstance(word, int):
                     self._check(word)
+                    if word in times:
+                        latest = max(latest, _time(line[1 + times[word]]))
                     reports += watcher.feed(tuple(line))
                 elif word == "says":
                     self._put((line[1], *_frozen(line[2])), _frozen(line[3]))
@@ -123,6 +126,7 @@ class Recording:
             except DAMAGE:
                 self.trouble = f"line {self._line} is not what dsight writes"
                 break
+        now = max(now, latest)
         try:
             yield Step(now, [*reports, *watcher.stop(now)], True)
         except DAMAGE:  # nothing more can be said of what was under way
@@ -141,7 +145,6 @@ class Recording:
             raise UsageError(f"{self._path} is of another version of dsight ({head.get('version')})")
         try:
             self.wall_offset = _time(head["wall_offset"])
-            self._start = 0
             self._nodename = str(head["host"])
             self._version = str(head["version"])
             self._values: dict[str, list[str]] = dict(head["values"])

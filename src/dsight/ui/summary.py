@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 GROUPS = 10_000  # what comes later, of other kinds, is counted together
 PROCESSES = 65_536  # told apart
 OPEN = 65_536  # hanging attempts
+QUICK = 1024  # groups found quickly
 ROWS = 60  # shown as text, of each table
 PERCENTILES = (50, 90, 99)
 NARROW = 100  # columns; below, one percentile less is shown
@@ -33,6 +34,7 @@ NARROW = 100  # columns; below, one percentile less is shown
 _BEFORE = OUTCOMES.index("aborted")
 _WORST = ("reset", "not-found", "failed", *OUTCOMES[:_BEFORE], "hanging", "looking-up", *OUTCOMES[_BEFORE:-1], "slow")
 _ORDER = {word: rank for rank, word in enumerate((*_WORST, OUTCOMES[-1]))}
+_NO_GROUP = (None, None)
 _HARMLESS = "race-lost"  # the diagnosis of an `aborted` that is no failure
 
 
@@ -114,6 +116,7 @@ class Summary:
         self._pids: set[int] = set()
         self._attempts = self._lookups = self._closed = self._lost = 0
         self._others = 0  # beyond GROUPS
+        self._quick: dict[tuple[object, ...], tuple[object, _Group | None]] = {}  # the newest groups, by facts at hand
 
     def see(self, report: Report | LookupReport | Lost) -> None:
         """One report.  Of lookups only those count that failed or were slow; of ends that are failures (resets)
@@ -133,7 +136,27 @@ class Summary:
             self._closed += _has_ended(report)
             if len(self._pids) < PROCESSES:
                 self._pids.add(report.process.pid)
-            self._others += not _count(self._groups, report)
+            self._count(report)
+
+    def _count(self, report: Report | LookupReport) -> None:
+        """Into its group; found without making its words again where a process does the same as before."""
+        if isinstance(report, LookupReport):
+            self._others += _grouped(self._groups, report) is None
+            return
+        end, why = report.remote, report.diagnosis
+        facts = (id(report.process), report.event, report.protocol, report.outcome, end.address, end.port, end.name, end.path,
+                 None if why is None else why.code)  # fmt: skip
+        process, group = self._quick.get(facts, _NO_GROUP)
+        if process is report.process and group is not None and report.event == "outcome":
+            group.add(report)
+            return
+        group = _grouped(self._groups, report)
+        if group is None:
+            self._others += 1
+        else:
+            if len(self._quick) >= QUICK:
+                self._quick.clear()
+            self._quick[facts] = (report.process, group)
 
     def lines(self, paint: Paint, columns: int | None = None) -> list[str]:
         """Tables, for a terminal so wide; None: as wide as they come, a line a row.  [] if there was nothing."""
@@ -169,7 +192,7 @@ class Summary:
         """What was made or looked up, what hangs included, and what ended; the worst first, then the most frequent."""
         hanging: dict[tuple[str, ...], _Group] = {}
         for report in self._open.values():
-            _count(hanging, report)
+            _grouped(hanging, report)
         ranked = sorted([*self._groups.items(), *hanging.items()], key=lambda item: (item[1].rank(), item[0]))
         made = [group for _, group in ranked if not _has_ended(group.report)]
         return made, [group for _, group in ranked if _has_ended(group.report)]
@@ -191,8 +214,8 @@ def _has_ended(report: Report | LookupReport) -> bool:
     return report.event == "closed" and report.diagnosis is None
 
 
-def _count(groups: dict[tuple[str, ...], _Group], report: Report | LookupReport) -> bool:
-    """Add a report to its group; False if there are too many groups for another."""
+def _grouped(groups: dict[tuple[str, ...], _Group], report: Report | LookupReport) -> _Group | None:
+    """Add a report to its group, which is returned; None if there are too many groups for another."""
     if isinstance(report, LookupReport):
         word = lookup_word(report)
     else:
@@ -202,10 +225,10 @@ def _count(groups: dict[tuple[str, ...], _Group], report: Report | LookupReport)
     group = groups.get(key)
     if group is None:
         if len(groups) >= GROUPS:
-            return False
+            return None
         group = groups[key] = _Group(report, word)
     group.add(report)
-    return True
+    return group
 
 
 def _where(report: Report | LookupReport) -> str:

@@ -147,6 +147,16 @@ def test_what_is_cut_off_is_shown_as_far_as_it_goes(tmp_path: Path, capfd: pytes
         assert err.count("\n") == 1 and f"breaks off: {why}" in err
 
 
+def test_what_was_open_where_it_breaks_off_is_pending_since_it_began(tmp_path: Path) -> None:
+    record(tmp_path / "r")
+    lines = (tmp_path / "r").read_bytes().splitlines(keepends=True)
+    (tmp_path / "c").write_bytes(b"".join(lines[: next(n for n, line in enumerate(lines) if line[:4] == b"[14,") + 1]))
+    recording = Recording(str(tmp_path / "c"))
+    (step,) = recording.play(recording.watcher(recording.selection, None))
+    assert step.last and [r.event for r in step.reports] == ["attempt", "outcome"]
+    assert isinstance(step.reports[1], Report) and step.reports[1].latency_ns == 0
+
+
 def test_what_is_no_recording(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     record(tmp_path / "r")
     head = json.loads((tmp_path / "r").read_bytes().splitlines()[0])

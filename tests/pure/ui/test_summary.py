@@ -80,6 +80,18 @@ def test_a_race_that_was_lost_is_no_failure() -> None:
     ]
 
 
+def test_the_same_again_is_found_quickly_and_rightly() -> None:
+    tcp = report("outcome", "t", "refused", 5)
+    others = [tcp, tcp.replace(protocol="udp"), tcp.replace(outcome="aborted"), tcp.replace(diagnosis=None),
+              tcp.replace(remote=tcp.remote.replace(name="db1")), report("outcome", "t", "refused", 5, "other")]  # fmt: skip
+    found = Summary()
+    for _ in range(3):
+        for one in others:
+            found.see(one)
+    assert [g["count"] for g in found.json(0, 0)["groups"]] == [3] * len(others)
+    assert len(found._quick) == len(others)
+
+
 def test_ends_have_a_table_of_their_own() -> None:
     accepted = closed("peer", via="accept", local=Endpoint("10.0.0.1", 80))
     other = accepted.replace(remote=Endpoint("10.0.0.9", 4711))
