@@ -144,8 +144,9 @@ class Summary:
             self._others += _grouped(self._groups, report) is None
             return
         end, why = report.remote, report.diagnosis
-        facts = (id(report.process), report.event, report.protocol, report.outcome, end.address, end.port, end.name, end.path,
-                 None if why is None else why.code)  # fmt: skip
+        code = None if why is None else why.code
+        how = (report.event, report.protocol, report.outcome, code)
+        facts = (id(report.process), *how, end.address, end.port, end.name, end.path)
         process, group = self._quick.get(facts, _NO_GROUP)
         if process is report.process and group is not None and report.event == "outcome":
             group.add(report)

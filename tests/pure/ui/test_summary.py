@@ -82,8 +82,8 @@ def test_a_race_that_was_lost_is_no_failure() -> None:
 
 def test_the_same_again_is_found_quickly_and_rightly() -> None:
     tcp = report("outcome", "t", "refused", 5)
-    others = [tcp, tcp.replace(protocol="udp"), tcp.replace(outcome="aborted"), tcp.replace(diagnosis=None),
-              tcp.replace(remote=tcp.remote.replace(name="db1")), report("outcome", "t", "refused", 5, "other")]  # fmt: skip
+    others = [tcp, tcp.replace(protocol="udp"), tcp.replace(outcome="aborted"), tcp.replace(diagnosis=None)]
+    others += [tcp.replace(remote=tcp.remote.replace(name="db1")), report("outcome", "t", "refused", 5, "other")]
     found = Summary()
     for _ in range(3):
         for one in others:
