@@ -160,7 +160,9 @@ def _trace(arguments: Namespace, machine: Machine, targets: list[Target], out: T
                 one.release()
             while feed.session.running:
                 show(feed.read(PAUSE if feed.joiner.waiting else 1.0))
-                show(feed.joiner.tick(monotonic_ns()))
+                now = monotonic_ns()
+                if not feed.session.pending():  # else it may have returned
+                    show(feed.joiner.tick(now))
             show(feed.stop())
             if arguments.summary:
                 rows = truss_text.summary(feed)
