@@ -372,3 +372,13 @@ def test_an_expectation_ends_the_watcher(watch: list[Watch]) -> None:
         watch[0].process.wait(20)
     assert watch[0].process.returncode == 0
     assert watch[0].reports()[-1]["result"] == "met"
+
+
+def test_a_command_that_connects_nowhere() -> None:
+    """Or by a UNIX socket only, as many speak to their server: silence would be taken for a broken watcher."""
+    program = "import socket; socket.socket(socket.AF_UNIX).connect_ex('/nonexistent/dsight')"
+    for more, said in (([], b"no connection was seen; UNIX sockets are shown with --unix\n"), (["--unix"], None)):
+        line = [*DSIGHT, "--no-names", *more, "-c", f'{sys.executable} -c "{program}"']
+        done = subprocess.run(line, capture_output=True, timeout=30)
+        assert (said is None) == (b"/nonexistent/dsight" in done.stdout)
+        assert said is None or said in done.stderr

@@ -226,8 +226,11 @@ def _watch(arguments: Namespace) -> int:
     targets = [command] if command is not None else []
     try:
         targets += [target.grab(pid) for pid in arguments.pids]
-        _Run(arguments, selection, expectations, targets).run()
+        run = _Run(arguments, selection, expectations, targets)
+        run.run()
         code = 0
+        if command is not None and not run.seen and not arguments.json:
+            sys.stderr.write(f"dsight: {_nothing(arguments)}\n")
         if command is not None and command.status is not None:
             code = command.exit_code()
             sys.stderr.write(f"dsight: {_ending(arguments.command, code, command.status)}\n")
@@ -257,6 +260,13 @@ def _words(line: str) -> list[str]:
     return words
 
 
+def _nothing(arguments: Namespace) -> str:
+    """What is said where there was nothing to show of a command; many speak to their server by a UNIX socket."""
+    narrow = arguments.failed or arguments.outcome or arguments.port or arguments.to or arguments.comm
+    text = f"no connection {'of this kind ' if narrow else ''}was seen"
+    return text if arguments.unix else f"{text}; UNIX sockets are shown with --unix"
+
+
 def _ending(line: str, code: int, status: int) -> str:
     """How the command ended, in words."""
     from dsight.source import printable
@@ -284,6 +294,7 @@ class _Run:
         from dsight.machine import Machine
         from dsight.ui import faces
 
+        self.seen = False  # whether there was anything to show
         self._now = monotonic_ns
         self._targets = targets
         self._expectations = expectations
@@ -434,6 +445,7 @@ class _Run:
             for report in reports:
                 if isinstance(report, Lost):
                     self._recorder.lost(report)
+        self.seen = self.seen or bool(reports)
         self._face.show(reports)
         if last:
             self._face.finish(now, self._expectations.verdicts() if self._expectations is not None else [])
