@@ -29,7 +29,7 @@ PAGES = (REPO / "docs" / "connections.md", REPO / "README.md")
 LABS = {
     "connection": ("src/dsight/testing/labs/connection_lab.py", "w-*", ("--no-names",)),
     "datagram": ("src/dsight/testing/labs/datagram_lab.py", "w-*", ("--udp", "--unix", "--no-names")),
-    "names": ("tests/kernel/names_lab.py", "n-*", ("--names",)),
+    "names": ("src/dsight/testing/labs/names_lab.py", "n-*", ("--names",)),
     "life": ("tests/kernel/life_lab.py", "x-*", ("--accepted", "--closed", "--no-names")),
 }
 BLOCK = re.compile(r"<!-- (lab|session)(?:: ([^\n]*?))? -->\n```(\w*)\n(.*?)```\n", re.DOTALL)

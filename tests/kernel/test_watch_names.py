@@ -15,10 +15,11 @@ import pytest
 from test_watch import DSIGHT, Watch
 
 from dsight.connections.libcs import Libcs
+from dsight.testing.labs import names_lab
 
 pytestmark = pytest.mark.kernel
 
-LAB = pathlib.Path(__file__).with_name("names_lab.py")
+LAB = pathlib.Path(names_lab.__file__)
 MUSL = """
 #include <netdb.h>
 int main(int c, char **v)

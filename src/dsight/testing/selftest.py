@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from dsight.machine import Machine
 
-CONNECTIONS, DATAGRAMS = "connection_lab.py", "datagram_lab.py"
-OPTIONS = ("--unix", "--no-names")  # of the watcher
+CONNECTIONS, DATAGRAMS, NAMES = "connection_lab.py", "datagram_lab.py", "names_lab.py"
+OPTIONS = ("--unix",)  # of the watcher
+UPROBES = "/sys/bus/event_source/devices/uprobe/type"
 IO_URING_SETUP, ENOSYS, EPERM = 425, 38, 1
 
 
@@ -28,7 +29,7 @@ class Case(Value):
     lab: str
     name: str
     title: str
-    outcome: str  # or "reset": an end that is a failure
+    outcome: str  # or "reset": an end that is a failure; "lookup": a name looked up
     error: str | None
     code: str | None  # of the diagnosis
     needs: str = ""  # what missing() knows
@@ -96,7 +97,20 @@ _DATAGRAMS = (
     ("x-denied", "UNIX socket, no permission", *_DENIED),
     ("x-full", "UNIX socket, its queue is full", "refused", "EAGAIN", "listener-full"),
 )
-CASES = (*(Case(CONNECTIONS, *row) for row in _TCP), *(Case(DATAGRAMS, *row) for row in _DATAGRAMS))
+_LOOKUPS = (
+    ("ok", "a name that is found", "lookup", None, None, "names"),
+    ("nx", "a name that does not exist", "lookup", "EAI_NONAME", "name-not-found", "names"),
+    ("servfail", "a name server that fails", "lookup", "EAI_AGAIN", "lookup-failed", "names"),
+    ("slow", "a name server that takes its time", "lookup", None, "slow-lookup", "names"),
+    ("connect", "a name that /etc/hosts leads here", "lookup", None, "name-points-here", "names"),
+    ("own-nx", "DNS of a program's own, no such name", "lookup", "NXDOMAIN", "name-not-found", "dns"),
+    ("own-silent", "DNS of a program's own, no answer", "lookup", "aborted", "slow-lookup", "dns"),
+)
+CASES = (
+    *(Case(CONNECTIONS, *row) for row in _TCP),
+    *(Case(DATAGRAMS, *row) for row in _DATAGRAMS),
+    *(Case(NAMES, *row) for row in _LOOKUPS),
+)
 
 
 def missing(need: str, has_probe: Callable[[str, int], bool]) -> str | None:
@@ -110,6 +124,8 @@ def missing(need: str, has_probe: Callable[[str, int], bool]) -> str | None:
     if need == "datagrams":
         there = has_probe("sock_send_length", 0) and has_probe("sk_data_ready", 0)
         return None if there else "this kernel does not say which datagrams are sent: that takes Linux 6.3"
+    if need in ("names", "dns"):
+        return _no_names(need, has_probe)
     if need == "ipv6":
         return None if os.path.exists("/proc/net/if_inet6") else "this kernel runs without IPv6"
     if need == "mptcp":
@@ -117,6 +133,18 @@ def missing(need: str, has_probe: Callable[[str, int], bool]) -> str | None:
     if need == "io_uring":
         return _no_uring()
     return None
+
+
+def _no_names(need: str, has_probe: Callable[[str, int], bool]) -> str | None:
+    for path in ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"):  # the lab has others mounted there
+        if not os.path.exists(path):
+            return f"there is no {path}"
+    if need == "dns":
+        there = has_probe("sock_send_length", 0)
+        return None if there else "this kernel does not say which datagrams are sent: that takes Linux 6.3"
+    if not os.path.exists(UPROBES):
+        return "this kernel has no uprobes"
+    return "nscd answers in place of the name server" if os.path.exists("/run/nscd/socket") else None
 
 
 def _no_uring() -> str | None:
@@ -158,8 +186,9 @@ def run(machine: Machine) -> tuple[list[Result], int]:
     why = {case.name: missing(case.needs, has_probe) for case in CASES}
     folder = labs.__path__[0]
     wanted = [
-        (f"{folder}/{lab}", [case.name for case in CASES if case.lab == lab and why[case.name] is None])
-        for lab in (CONNECTIONS, DATAGRAMS)
+        (f"{folder}/{lab}", cases)
+        for lab in (CONNECTIONS, DATAGRAMS, NAMES)
+        if (cases := [case.name for case in CASES if case.lab == lab and why[case.name] is None])
     ]
     udp = () if missing("datagrams", has_probe) else ("--udp",)
     found = watched(wanted, (*OPTIONS, *udp))[0]
@@ -170,7 +199,8 @@ def run(machine: Machine) -> tuple[list[Result], int]:
 def _judged(case: Case, why: str | None, reports: list[dict[str, Any]]) -> Result:
     if why is not None:
         return Result(case, "skipped", why)
-    ends = [report for report in reports if report["event"] in ("outcome", "closed")]
+    wanted = ("lookup",) if case.outcome == "lookup" else ("outcome", "closed")
+    ends = [report for report in reports if report["event"] in wanted]
     if not ends:
         return Result(case, "failed", "it was not seen" if not reports else "no outcome was seen")
     outcome, error, code = told(ends[-1])
@@ -183,6 +213,8 @@ def _judged(case: Case, why: str | None, reports: list[dict[str, Any]]) -> Resul
 def told(end: dict[str, Any]) -> tuple[str, str | None, str | None]:
     """Outcome, errno and code of the diagnosis of an attempt's last report, as in Case."""
     code = (end["diagnosis"] or {"code": None})["code"]
+    if end["event"] == "lookup":
+        return "lookup", end["error"], code
     return ("reset", None, code) if end["event"] == "closed" else (end["outcome"], end["error"], code)
 
 
@@ -231,7 +263,7 @@ def means(machine: Machine) -> list[Mean]:
     for name, argument, text, instead in _PROBES:
         there = has_probe(name, argument)
         found.append(Mean(name, there, text if there else f"{text}; instead: {instead}"))
-    uprobes = os.path.exists("/sys/bus/event_source/devices/uprobe/type")
+    uprobes = os.path.exists(UPROBES)
     calls = "calls of getaddrinfo(3)"
     found.append(Mean("uprobes", uprobes, calls if uprobes else f"{calls}; instead: DNS as it goes over the wire"))
     mode = sys.lockdown()

@@ -94,7 +94,7 @@ def watched(
     made: list[Lab] = []
     try:
         for options in watchers:
-            running.append(Watching("--comm", "w-*", *options))
+            running.append(Watching("--comm", "w-*", "--comm", "n-*", *options))
         for path, cases in labs:
             made.append(Lab(path, cases))
         pids = {pid: name for lab in made for pid, name in lab.end().items()}

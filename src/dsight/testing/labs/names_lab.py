@@ -1,4 +1,5 @@
-"""Names looked up in every way, in a network namespace with a name server of its own: run by test_watch_names.
+"""Names looked up in every way, in a network namespace with a name server of its own: run by test_watch_names
+and `dsight selftest`.
 
     10.53.0.1, fd53::1    the name server, over UDP and TCP: see ANSWERS
     10.53.0.2             nobody: asking there is refused
@@ -91,10 +92,10 @@ def serve() -> int:
         held.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
 
         def datagrams(udp: socket.socket = udp) -> None:
-            def one(query: bytes, peer: object) -> None:
+            def one(query: bytes, peer: tuple[str, int]) -> None:
                 said = answer(query, False)
                 if said is not None:
-                    udp.sendto(said, peer)  # type: ignore[arg-type]
+                    udp.sendto(said, peer)
 
             while True:
                 threading.Thread(target=one, args=udp.recvfrom(4096), daemon=True).start()
