@@ -35,7 +35,7 @@ def serve(tcp: socket.socket, udp: socket.socket) -> None:
     except BlockingIOError:
         pass
     c, _ = tcp.accept()
-    c.sendall(c.recv(99) * 2)
+    c.sendall(c.recv(9999))
     c.recv(99)
     c.close()
     data, sender = udp.recvfrom(9999)
@@ -45,8 +45,8 @@ def serve(tcp: socket.socket, udp: socket.socket) -> None:
 def ask() -> None:
     named("snoop-client")
     with socket.create_connection(("127.0.0.1", TCP)) as s:
-        s.sendall(b"hello")
-        s.recv(99)
+        s.sendall(b"hello" * 200)
+        s.recv(9999)
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
         s.sendto(b"ping", ("::1", UDP))
         s.recv(99)

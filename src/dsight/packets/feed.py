@@ -37,11 +37,20 @@ class Packet(Value):
 
 
 class Feed:
-    """One trace; a context manager.  `lost` counts packets that were dropped before they were read, `unread` those
-    whose memory could not be read."""
+    """One trace; a context manager.  `snap`: bytes of a packet, at most; `payload`: those in pages
+    too, which is most of what TCP carries.  `lost` counts packets that were dropped before they were read, `unread`
+    those whose memory could not be read."""
 
-    def __init__(self, here: Machine, wanted: Filter, host: Host, *, snap: int = 512, buffer: int = 1 << 25) -> None:
-        self.program = script(wanted, snap, udp.has_table(here.registry.btf), buffer)
+    def __init__(
+        self, here: Machine, wanted: Filter, host: Host, *, snap: int = 512, buffer: int = 1 << 25,
+        payload: bool = False,
+    ) -> None:  # fmt: skip
+        where: int | None = None
+        if payload:
+            from dsight.packets import pages
+
+            where = pages.constant(here)
+        self.program = script(wanted, snap, udp.has_table(here.registry.btf), buffer, where)
         self.lost = 0
         self.unread = 0
         self._wanted = wanted
@@ -65,7 +74,9 @@ class Feed:
             kind = self._kinds[run[0]]
             for row in self._decoder.rows(view, run):
                 if kind == "Packet":
-                    self._packet(*row[2:])
+                    self._packet(row[2:11], row[11][: row[12]])
+                elif kind == "Paged":
+                    self._packet(row[2:11], row[11][: row[12]] + row[13][: row[14]])
                 else:
                     self._owners.name(row[2], _text(row[3]))
         return taken
@@ -73,11 +84,9 @@ class Feed:
     def drops(self, count: int, cpu: int | None = None, what: str = "drop") -> None:
         self.lost += count
 
-    def _packet(
-        self, time: int, pid: int, ours: int, received: int, forwarded: int, inode: int, netns: int, device: bytes,
-        wire: int, data: bytes, size: int,
-    ) -> None:  # fmt: skip
-        data = data[:size]
+    def _packet(self, values: tuple[Any, ...], data: bytes) -> None:
+        """`values`: what script's records of packets begin with."""
+        time, pid, ours, received, forwarded, inode, netns, device, wire = values
         ip = parse(data, wire)
         owner = None if forwarded else self._owners.of(pid, inode, ip, bool(received), netns)
         if not self._takes(owner, ours):

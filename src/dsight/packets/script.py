@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
 MOST = 65536  # bytes of a packet
+_HEADERS = 256  # bytes in front of those in pages, at most
 _SIZES = (96, 256, 1024, 4096, 16384, MOST)  # of the records there are: a record has a constant size
 PROTOCOLS = {
     "tcp": (6,), "udp": (17,), "icmp": (1, 58), "icmp4": (1,), "icmp6": (58,), "sctp": (132,), "igmp": (2,),
@@ -62,11 +63,14 @@ class Program(Value):
     records: tuple[str, ...]
 
 
-def script(wanted: Filter, snap: int, udp_table: bool, buffer: int = 1 << 25) -> Program:
+def script(
+    wanted: Filter, snap: int, udp_table: bool, buffer: int = 1 << 25, pages: int | None = None
+) -> Program:  # fmt: skip
     """The program that records `snap` bytes of each packet at most.
 
     `udp_table`: whether this kernel has tables of UDP sockets to look them up in (providers.udp.has_table);
-    `buffer`: bytes of the ring buffer.
+    `buffer`: bytes of the ring buffer; `pages`: the constant of packets.pages, with which bytes in pages are copied
+    too.
     """
     text = _read("snoop.d")
     first, fresh = _fresh(wanted)
@@ -79,13 +83,14 @@ def script(wanted: Filter, snap: int, udp_table: bool, buffer: int = 1 << 25) ->
         "WHAT": _what(wanted),
         "WHOSE": _whose(wanted),
         "QUOTED": _read("quoted.d") if udp_table else "",
-        "PACKETS": _packets(snap),
+        "PAGED": "" if pages is None else _read("paged.d").replace("PAGES", f"{pages:#x}"),
+        "PACKETS": _packets(snap, pages is not None),
     }
     for name, part in parts.items():
         text = text.replace(f"/*{name}*/", part)
     # NULL where there is no socket, 1 where it is not known
     receiver = "udp_receiver_of[this->skb, this->ip, this->th]" if udp_table else "(struct sock *)1"
-    text = text.replace("UDP_RECEIVER", receiver).replace("SNAP", str(snap))
+    text = text.replace("UDP_RECEIVER", receiver).replace("SNAP", str(snap)).replace("HEADERS", str(_HEADERS))
     options = f"#pragma D option bufsize={buffer}\n#pragma D option dynvarsize=8m\n"
     return Program(options + text, _records(text))
 
@@ -196,18 +201,31 @@ def _whose(wanted: Filter) -> str:
     return _drop("this->ours != 0", f"\tthis->ours = this->forwarded ? 0 : this->pid > 0 ? ({known}) : ({nobody});\n")
 
 
-def _packets(snap: int) -> str:
-    """A clause for each size of record up to `snap`."""
+_RECORD = (
+    "\ttrace(timestamp); trace(this->pid); trace((uint8_t)this->ours); trace((uint8_t)this->got);\n"
+    "\ttrace((uint8_t)this->forwarded); trace(this->inode); trace((uint32_t)net_dev_zone[this->skb->dev]);\n"
+    "\ttrace(stringof(this->skb->dev->name)); trace(this->wire);\n"
+)
+
+
+def _packets(snap: int, paged: bool) -> str:
+    """A clause for each size of record up to `snap`; where bytes in pages are copied too, for each size of those."""
     sizes = [*[size for size in _SIZES if size < snap], snap]
     text, below = "", -1
     for size in sizes:
         text += (
-            f"/* Packet */\nip:::send, ip:::receive\n"
-            f"/this->take && (int)this->have > {below} && (int)this->have <= {size}/\n{{\n"
-            "\ttrace(timestamp); trace(this->pid); trace((uint8_t)this->ours); trace((uint8_t)this->got);\n"
-            "\ttrace((uint8_t)this->forwarded); trace(this->inode); trace((uint32_t)net_dev_zone[this->skb->dev]);\n"
-            "\ttrace(stringof(this->skb->dev->name)); trace(this->wire);\n"
-            f"\ttracemem(this->ip, {max(size, 1)}, this->have);\n}}\n\n"
+            "/* Packet */\nip:::send, ip:::receive\n"
+            f"/this->take && this->part == 0 && (int)this->have > {below} && (int)this->have <= {size}/\n{{\n"
+            f"{_RECORD}\ttracemem(this->ip, {size}, this->have);\n}}\n\n"
+        )
+        below = size
+    below = 0
+    for size in sizes if paged else ():
+        text += (
+            "/* Paged */\nip:::send, ip:::receive\n"
+            f"/this->take && (int)this->part > {below} && (int)this->part <= {size}/\n{{\n"
+            f"{_RECORD}\ttracemem(this->ip, {_HEADERS}, this->have);\n"
+            f"\ttracemem(this->paged, {size}, this->part);\n}}\n\n"
         )
         below = size
     return text
@@ -219,7 +237,7 @@ def _records(text: str) -> tuple[str, ...]:
     for line in text.split("\n"):
         if line.startswith("/* "):
             word = line[3:].split(" ")[0].rstrip(":")
-            comment = word if word in ("Name", "Packet") else ""
+            comment = word if word in ("Name", "Packet", "Paged") else ""
         elif line == "{":
             found.append(comment)
             comment = ""

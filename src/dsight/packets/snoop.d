@@ -23,7 +23,8 @@ this int proto;
 this int forwarded;
 this int got;
 this uint32_t wire;
-this uint32_t have;
+this uint32_t have;			/* bytes that lie together with the headers; in pages */
+this uint32_t part;
 this uint32_t inode;
 this unsigned char *ip;
 this unsigned char *th;
@@ -222,6 +223,9 @@ ip:::send, ip:::receive
 	this->have = (uint32_t)((uintptr_t)this->skb->head + this->skb->tail - (uintptr_t)this->ip);
 	this->have = this->have > this->wire ? this->wire : this->have;
 	this->have = this->have > SNAP ? SNAP : this->have;
+	this->part = 0;
 }
+
+/*PAGED*/
 
 /*PACKETS*/

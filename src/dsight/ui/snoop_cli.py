@@ -186,7 +186,8 @@ def _trace(arguments: Namespace, wanted: Filter, targets: list[Target], output: 
     buffer = 1 << (max(options.size("bufsize", arguments.buffer), 1 << 20) - 1).bit_length()
     machine = Machine()
     try:
-        feed = Feed(machine, wanted, KernelHost(), snap=size, buffer=buffer)
+        payload = output is not None or arguments.dump
+        feed = Feed(machine, wanted, KernelHost(), snap=size, buffer=buffer, payload=payload)
         face = _face(arguments, output, time_ns() - monotonic_ns(), size)
         left: int | None = arguments.count
         shown = 0
