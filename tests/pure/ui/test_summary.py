@@ -124,6 +124,7 @@ def test_groups_are_bounded_and_what_is_beyond_is_counted(monkeypatch: pytest.Mo
     for n in range(150):
         found.see(report("outcome", str(n), "refused", 1).replace(remote=Endpoint("10.0.0.9", n)))
     found.see(Lost(0, 3, "somewhere"))
+    found.see(Lost(0, 1, "the account of attempts", 151, 150))
     lines = found.lines(plain)
     assert lines[0] == "150 attempts by 1 process"
     assert lines[-2:] == ["and 40 more, of 40 other kinds", "and 50 more, of other kinds"]
