@@ -16,7 +16,7 @@ from dsight.value import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Self
+    from typing import Any, Self
 
     from dsight.connections.host import Host
     from dsight.machine import Machine

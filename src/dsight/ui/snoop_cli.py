@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from dsight.packets.feed import Feed
     from dsight.packets.script import Filter
-    from dsight.ui.snoop_text import File, Lines
+    from dsight.ui.snoop_text import File, JsonLines, Lines
     from dsight.ui.target import Target
 
 EXAMPLES = """\
@@ -86,6 +86,7 @@ def _parser() -> ArgumentParser:
     how.add_argument("-s", metavar="BYTES", dest="size", type=int,
                      help="of each packet, from the IP header on (512; with -w 65536)")  # fmt: skip
     how.add_argument("-w", metavar="FILE", dest="write", help="write a pcapng file (-: to standard output)")
+    how.add_argument("--json", action="store_true", help="one JSON object a line")
     how.add_argument("-b", metavar="SIZE", dest="buffer", default="32m", help="buffer in the kernel (32m)")
     return parser
 
@@ -99,6 +100,8 @@ def _check(arguments: Namespace) -> None:
         raise UsageError(f"-s: between 40 and {MOST} bytes of a packet can be kept")
     if arguments.count is not None and arguments.count < 1:
         raise UsageError("--count: at least 1")
+    if arguments.json and (arguments.write is not None or arguments.dump):
+        raise UsageError("--json goes neither with -w nor with -x")
     if arguments.write == "-" and sys.stdout.isatty():
         raise UsageError("-w -: a file of packets is nothing for a terminal", "dsight snoop -w - | wireshark -k -i -")
 
@@ -211,9 +214,9 @@ def _trace(arguments: Namespace, wanted: Filter, targets: list[Target], output: 
         machine.close()
 
 
-def _face(arguments: Namespace, output: BinaryIO | None, wall: int, size: int) -> File | Lines:
+def _face(arguments: Namespace, output: BinaryIO | None, wall: int, size: int) -> File | JsonLines | Lines:
     from dsight import __version__
-    from dsight.ui.snoop_text import File, Lines
+    from dsight.ui.snoop_text import File, JsonLines, Lines
 
     if output is not None:
         from dsight.packets.pcapng import Writer
@@ -222,6 +225,8 @@ def _face(arguments: Namespace, output: BinaryIO | None, wall: int, size: int) -
     here = os.stat("/proc/self/ns/net").st_ino
     # Not sys.stdout: with PYTHONUNBUFFERED it forgets what a write left over that a signal cut short.
     out = open(1, "w", encoding=sys.stdout.encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    if arguments.json:
+        return JsonLines(out, wall)
     return Lines(out, wall, here, verbose=arguments.verbose, dump=arguments.dump)
 
 

@@ -1,8 +1,9 @@
-"""Packets as lines, or as a file for tcpdump and Wireshark."""
+"""Packets as lines, as JSON, or as a file for tcpdump and Wireshark."""
 
 from __future__ import annotations
 
-from dsight.packets.summary import Summaries, ends
+from dsight.packets.decode import WITH_PORTS, ports
+from dsight.packets.summary import NAMES, Summaries, ends
 from dsight.source import printable
 
 TYPE_CHECKING = False
@@ -62,6 +63,48 @@ class Lines:
         if second != self._second:
             self._second, self._clock = second, strftime("%H:%M:%S", localtime(second))
         return f"{self._clock}.{rest // 1000:06d}"
+
+
+class JsonLines:
+    """A JSON object for each packet, in ASCII."""
+
+    def __init__(self, out: TextIO, wall: int) -> None:
+        from json import JSONEncoder
+
+        self._out = out
+        self._wall = wall
+        self._encode = JSONEncoder().encode
+        self._summaries = Summaries()
+
+    def show(self, packets: list[Packet]) -> None:
+        """One batch."""
+        if packets:
+            self._out.write("".join([self._encode(self._object(packet)) + "\n" for packet in packets]))
+            self._out.flush()
+
+    def _object(self, packet: Packet) -> dict[str, object]:
+        from dsight.connections.model import rfc3339
+
+        who = packet.owner
+        found: dict[str, object] = {
+            "time": rfc3339(packet.time + self._wall),
+            "direction": "in" if packet.received else "out",
+            "device": printable(packet.device),
+            "netns": packet.netns,
+            "process": None if who is None else {"pid": who.pid, "comm": printable(who.comm)},
+            "nobody": packet.nobody or None,
+            "length": packet.wire,
+        }
+        ip = packet.ip
+        if ip is not None:
+            ends = ports(ip) if ip.protocol in WITH_PORTS else None
+            found |= {
+                "protocol": NAMES.get(ip.protocol, str(ip.protocol)),
+                "source": {"address": ip.source, "port": ends[0] if ends else None},
+                "target": {"address": ip.target, "port": ends[1] if ends else None},
+                "says": self._summaries.line(ip, packet.netns),
+            }
+        return found
 
 
 class File:
