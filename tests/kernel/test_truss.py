@@ -135,6 +135,14 @@ def test_everything_that_threads_spawn_and_forks_become() -> None:
     assert children | {events[0]["pid"]} == {e["pid"] for e in events if e["event"] == "exit"}
 
 
+def test_what_outlives_its_parent_is_followed_to_its_end() -> None:
+    done = truss("-e", "kill", "sh", "-c", "sh -c 'sleep 0.4; kill -USR1 $$' & exit 3")
+    lines = done.stderr.splitlines()
+    ends = [line.partition("] ")[2] for line in lines if "+++" in line]
+    assert done.returncode == 3 and ends[0] == "+++ exited with 3 +++", lines
+    assert ends[-1] == "+++ killed by SIGUSR1 +++" and "+++ exited with 0 +++" in ends
+
+
 def elf32(path: Path, program: str, *words: str) -> None:
     """A 32-bit program for Intel that becomes another: execve(2) by int 0x80, and exit(2) with 9 where that fails."""
     base, code_at = 0x8048000, 0x54

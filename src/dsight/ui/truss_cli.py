@@ -72,7 +72,7 @@ def _parser() -> ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("-p", metavar="PID", dest="pids", type=int, action="append", default=[],
-                        help="a process and what it starts; end when it ends")  # fmt: skip
+                        help="a process and what it starts, until all have ended")  # fmt: skip
     parser.add_argument("-c", metavar="CMD", dest="line", help="a command as one text")
     parser.add_argument("-e", metavar="CALL,...", dest="calls", action="append", default=[],
                         help="only these: names with * and ?, or %%network %%file %%process %%desc %%memory %%signal; "
@@ -122,7 +122,7 @@ def _output(path: str | None) -> TextIO:
 
 
 def _trace(arguments: Namespace, machine: Machine, targets: list[Target], out: TextIO) -> int:
-    """Trace until the last target has ended, or a signal comes; how many records were lost."""
+    """Trace until the targets and all they started have ended, or a signal comes; how many records were lost."""
     from time import monotonic_ns, time_ns
 
     from dsight import options
@@ -141,8 +141,6 @@ def _trace(arguments: Namespace, machine: Machine, targets: list[Target], out: T
         feed.session.unwatch(one.pidfd)
         one.wait()
         running.remove(one)
-        if not running:
-            feed.session.request_stop()
 
     def show(events: list[Any]) -> None:
         if held:
@@ -163,6 +161,8 @@ def _trace(arguments: Namespace, machine: Machine, targets: list[Target], out: T
                 now = monotonic_ns()
                 if not feed.session.pending():  # else it may have returned
                     show(feed.joiner.tick(now))
+                if not running and not any(map(_runs, list(feed.joiner.comms))):
+                    feed.session.request_stop()
             show(feed.stop())
             if arguments.summary:
                 rows = truss_text.summary(feed)
@@ -170,6 +170,16 @@ def _trace(arguments: Namespace, machine: Machine, targets: list[Target], out: T
         finally:
             interrupts.close()
     return feed.lost
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process has not ended.  Its record should have told, but may have been lost."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            state = file.read().rpartition(")")[2].split()[0]
+        return state not in "ZX" or len(os.listdir(f"/proc/{pid}/task")) > 1
+    except (OSError, IndexError):
+        return False
 
 
 def _are_several(targets: list[Target]) -> bool:
