@@ -192,7 +192,7 @@ class _Newer(Exception):
 def _object(data: bytes) -> dict[str, Any]:
     from json import loads
 
-    found = loads(data)
+    found = loads(data, parse_float=_no_number, parse_constant=_no_number)
     if not isinstance(found, dict):
         raise ValueError
     return found
@@ -202,10 +202,17 @@ def _line(data: bytes) -> list[Any]:
     """A line that is a list; bytes in it are bytes again."""
     from json import loads
 
-    found = loads(data, object_hook=lambda item: a2b_base64(item["b"]))
+    found = loads(
+        data, object_hook=lambda item: a2b_base64(item["b"]), parse_float=_no_number, parse_constant=_no_number
+    )
     if not isinstance(found, list):
         raise ValueError
     return found
+
+
+def _no_number(text: str) -> int:
+    """All numbers of a recording are whole."""
+    raise ValueError(text)
 
 
 def _frozen(value: Any) -> Any:
@@ -281,3 +288,6 @@ class _Host:
     def file(self, path: str, pid: int) -> File | None:
         found = self._says("file", (path, pid))
         return None if found is None else File(*found)
+
+    def named(self, address: str, pid: int) -> tuple[str, ...]:
+        return tuple(str(name) for name in self._says("named", (address, pid), ()))
