@@ -143,6 +143,12 @@ def test_what_outlives_its_parent_is_followed_to_its_end() -> None:
     assert ends[-1] == "+++ killed by SIGUSR1 +++" and "+++ exited with 0 +++" in ends
 
 
+def test_calls_that_no_table_has_are_shown_by_number() -> None:
+    done = truss(sys.executable, "-ISc", "import ctypes; ctypes.CDLL(None).syscall(9999, 77)")
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("syscall_")]
+    assert line.startswith("syscall_0x270f(0x4d, ") and line.endswith("= -1 ENOSYS (Function not implemented)")
+
+
 def elf32(path: Path, program: str, *words: str) -> None:
     """A 32-bit program for Intel that becomes another: execve(2) by int 0x80, and exit(2) with 9 where that fails."""
     base, code_at = 0x8048000, 0x54

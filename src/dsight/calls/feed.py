@@ -72,12 +72,13 @@ class Feed:
 
     def __init__(
         self, here: Machine, specs: dict[int, Spec], *, strings: int = 32, buffer: int = 1 << 25,
-        summary: bool = False, comms: dict[int, str] | None = None,
+        summary: bool = False, other: bool = False,
     ) -> None:  # fmt: skip
+        """`other`: calls of unknown numbers too."""
         fetches: dict[int, Fetch] = {number: fetch(one) for number, one in specs.items()}
         self._number = syscalls.numbers()["getpgid"]
-        self.program: Program = script(fetches, machine(), self._number, strings, buffer, summary)
-        self.joiner = Joiner(specs, comms)
+        self.program: Program = script(fetches, machine(), self._number, strings, buffer, summary, other)
+        self.joiner = Joiner(specs)
         self.lost = 0
         self._events: list[Any] = []
         macros = Macros.of_process((), "truss", None)

@@ -16,7 +16,7 @@ import struct
 
 from dsight.calls import addresses
 from dsight.calls.decode import NOTHING, Call, Memory
-from dsight.calls.specs import EXECS, FORKS, NO_RETURN, Spec
+from dsight.calls.specs import EXECS, FORKS, NO_RETURN, Spec, guess
 from dsight.value import Value
 
 TYPE_CHECKING = False
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 SLOW = 100_000_000  # ns after which a call is shown as unfinished
+OTHER = 0x10000  # numbers from here on are of calls that no table has, their low 16 bits
 MOST_FILES = 16384  # open files whose names are kept
 MOST_THREADS = 65536
 
@@ -130,6 +131,12 @@ class Joiner:
             self._open.setdefault(call.tid, call)
         return [Foreign(time, pid, pid, comm)] if foreign and self._blind else []
 
+    def spec(self, number: int) -> Spec:
+        """The call of a number; of one without a name, what can be said."""
+        return self.specs.get(number) or guess(
+            f"syscall_{number & 0xFFFF:#x}", [("unsigned long", f"arg{n}_flags") for n in range(6)]
+        )
+
     def tick(self, now: int) -> list[Any]:
         """Calls that take long."""
         late = [c for c in self._open.values() if not c.shown and now - c.time > SLOW]
@@ -152,9 +159,7 @@ class Joiner:
         self, time: int, tid: int, pid: int, number: int, a: int, b: int, c: int, d: int, e: int, f: int,
         file: int, other: int,
     ) -> list[Any]:  # fmt: skip
-        spec = self.specs.get(number)
-        if spec is None:
-            return []
+        spec = self.spec(number)
         call = Call(time, tid, pid, spec, (a, b, c, d, e, f))
         call.comm = self._comm(pid)
         call.seen = self._taken(tid, time)
@@ -181,8 +186,8 @@ class Joiner:
             if call is None or call.name not in _SIGRETURNS:
                 return []
         elif call is None or not self._is_of(call, number, (a, b, c)):
-            spec = self.specs.get(number)
-            if spec is None or (spec.name in FORKS and result == 0):  # as the child sees it
+            spec = self.spec(number)
+            if spec.name in FORKS and result == 0:  # as the child sees it
                 return []
             events: list[Any] = []
             if call is not None:
@@ -213,10 +218,10 @@ class Joiner:
 
     def _is_of(self, call: Call, number: int, args: tuple[int, int, int]) -> bool:
         """Whether a return belongs to the call that its thread began last: else records between were dropped."""
-        spec = self.specs.get(number)
-        if spec is None or spec.name != call.name:
+        spec = self.spec(number)
+        if spec.name != call.name:
             return False
-        return call.name in _CHANGED or (spec is call.spec and call.args[1:3] == args[1:3])
+        return call.name in _CHANGED or (spec == call.spec and call.args[1:3] == args[1:3])
 
     def _parents_first(self, tid: int) -> list[Any]:
         """A child speaks: the call that made it is shown before, if it has not returned."""

@@ -194,16 +194,17 @@ class Program(Value):
 
 
 def script(
-    calls: dict[int, Fetch], machine: str, getpgid: int, strings: int, buffer: int, summary: bool = False
+    calls: dict[int, Fetch], machine: str, getpgid: int, strings: int, buffer: int, summary: bool = False,
+    other: bool = False,
 ) -> Program:  # fmt: skip
     """The program for calls (by number).
 
     `getpgid`: the number of that call, by which the tracer adds processes; `strings`: how many bytes of data;
-    `buffer`: bytes of the ring buffer; `summary`: counts instead of records.
+    `buffer`: bytes of the ring buffer; `summary`: counts instead of records; `other`: calls of unknown numbers too.
     """
     registers, first_back, number, narrow_registers, narrow = _MACHINES[machine]
     small, large = max(SMALL, strings), max(LARGE, strings)
-    parts = {"INIT": _init(calls), "FILES": "", "TEXTS": "", "MEMORY": "", "VECTORS": "", "ARGV": ""}
+    parts = {"INIT": _init(calls, other), "FILES": "", "TEXTS": "", "MEMORY": "", "VECTORS": "", "ARGV": ""}
     whats = [call.what for call in calls.values()]
     if not summary:
         if any(what >> WHAT["fd0"] & 7 or what & 2 for what in whats):
@@ -241,8 +242,8 @@ def script(
     return Program(options + text, _records(text))
 
 
-def _init(calls: dict[int, Fetch]) -> str:
-    lines = ["tracer = pid;"]
+def _init(calls: dict[int, Fetch], other: bool) -> str:
+    lines = ["tracer = pid;", f"truss_other = {other:d};"]
     for number, call in calls.items():
         lines.append(f"truss_what[{number}] = {call.what:#x};")
         lines += [f"truss_in{n}[{number}] = {word:#x};" for n, word in enumerate(call.entry) if word]

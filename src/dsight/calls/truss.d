@@ -20,6 +20,8 @@ uint32_t truss_out1[1024];
 uint32_t truss_out2[1024];
 int tracer;				/* our own process */
 this int narrow;
+this int i;				/* the place in the tables; 511, where nothing is, for numbers beyond */
+uint32_t truss_other;			/* 1: calls of unknown numbers too (join.OTHER) */
 int ours[pid_t];			/* whom to trace */
 uint64_t named[uint64_t];		/* struct file: what it was when its name was recorded */
 this uint64_t a[6];			/* types said here: else the first assignment would */
@@ -48,15 +50,16 @@ rawtp:::sys_enter
 rawtp:::sys_enter
 {
 	this->narrow = /*NARROW*/ ? 512 : 0;
-	this->w = args[1] >= 0 && args[1] < 512 ? truss_what[args[1] + this->narrow] : 0;
-	this->w = this->w && ours[pid] ? this->w : 0;
+	this->i = args[1] >= 0 && args[1] < 512 ? (int)args[1] + this->narrow : 511;
+	this->w = truss_what[this->i];
+	this->w = (this->w || truss_other) && ours[pid] ? this->w | truss_other : 0;
 }
 
 rawtp:::sys_enter
 /this->w/
 {
 	this->t = timestamp;
-	this->nr = (int)args[1] + this->narrow;
+	this->nr = this->i == 511 ? 0x10000 | (int)args[1] & 0xffff : this->i;
 	this->r = *args[0];
 	this->a[0] = this->narrow ? this->r./*NARROW0*/ : this->r./*REG0*/;
 	this->a[1] = this->narrow ? this->r./*NARROW1*/ : this->r./*REG1*/;
@@ -65,9 +68,9 @@ rawtp:::sys_enter
 	this->a[4] = this->narrow ? this->r./*NARROW4*/ : this->r./*REG4*/;
 	this->a[5] = this->narrow ? this->r./*NARROW5*/ : this->r./*REG5*/;
 	this->text = this->w >> 14 & 511;
-	this->d0 = truss_in0[this->nr];
-	this->d1 = truss_in1[this->nr];
-	this->d2 = truss_in2[this->nr];
+	this->d0 = truss_in0[this->i];
+	this->d1 = truss_in1[this->i];
+	this->d2 = truss_in2[this->i];
 	this->n = this->w >> 8 & 7;
 	this->file = this->n ? fds_file[(int)this->a[this->n - 1]] : NULL;
 	this->n = this->w >> 11 & 7;
@@ -84,15 +87,16 @@ rawtp:::sys_exit
 {
 	this->nr = (int)args[0]->/*NUMBER*/;
 	this->narrow = /*NARROW*/ ? 512 : 0;
-	this->w = this->nr >= 0 && this->nr < 512 ? truss_what[this->nr + this->narrow] : this->nr == -1;
-	this->w = this->w && ours[pid] ? this->w : 0;
+	this->i = this->nr >= 0 && this->nr < 512 ? this->nr + this->narrow : 511;
+	this->w = this->nr == -1 ? 1 : truss_what[this->i];
+	this->w = (this->w || truss_other) && ours[pid] ? this->w | truss_other : 0;
 }
 
 rawtp:::sys_exit
 /this->w/
 {
 	this->t = timestamp;
-	this->nr = this->nr < 0 ? -1 : this->nr + this->narrow;
+	this->nr = this->nr == -1 ? -1 : this->i == 511 ? 0x10000 | this->nr & 0xffff : this->i;
 	this->ret = args[1];
 	this->r = *args[0];
 	this->a[0] = this->narrow ? this->r./*NARROW0*/ : this->r./*RET0*/;
@@ -104,12 +108,12 @@ rawtp:::sys_exit
 	this->late = self->late;
 	this->good = this->nr >= 0 && this->ret >= 0 && this->ret < 0x7fffffffffff;
 	this->text = this->late ? this->w >> 14 & 511 : 0;
-	this->d0 = this->good ? truss_out0[this->nr & 1023] : 0;
-	this->d1 = this->good ? truss_out1[this->nr & 1023] : 0;
-	this->d2 = this->good ? truss_out2[this->nr & 1023] : 0;
-	this->d0 = this->late && !this->d0 ? truss_in0[this->nr & 1023] : this->d0;
-	this->d1 = this->late && !this->d1 ? truss_in1[this->nr & 1023] : this->d1;
-	this->d2 = this->late && !this->d2 ? truss_in2[this->nr & 1023] : this->d2;
+	this->d0 = this->good ? truss_out0[this->i] : 0;
+	this->d1 = this->good ? truss_out1[this->i] : 0;
+	this->d2 = this->good ? truss_out2[this->i] : 0;
+	this->d0 = this->late && !this->d0 ? truss_in0[this->i] : this->d0;
+	this->d1 = this->late && !this->d1 ? truss_in1[this->i] : this->d1;
+	this->d2 = this->late && !this->d2 ? truss_in2[this->i] : this->d2;
 	this->file = this->good && this->w & 2 ? fds_file[(int)this->ret] : NULL;
 	this->file2 = (struct file *)NULL;
 	this->f1 = (uint64_t)this->file;

@@ -132,7 +132,9 @@ def _trace(arguments: Namespace, machine: Machine, targets: list[Target], out: T
 
     specs = chosen([word for text in arguments.calls for word in text.split(",") if word], machine)
     buffer = 1 << (max(options.size("bufsize", arguments.buffer), 1 << 16) - 1).bit_length()
-    feed = Feed(machine, specs, strings=arguments.size, buffer=buffer, summary=arguments.summary)
+    feed = Feed(
+        machine, specs, strings=arguments.size, buffer=buffer, summary=arguments.summary, other=not arguments.calls
+    )
     held = [one.pid for one in targets if one.is_child]
     face = _face(arguments, out, time_ns() - monotonic_ns(), _are_several(targets))
     running = list(targets)

@@ -205,9 +205,8 @@ def summary(feed: Feed) -> list[Row]:
     """The calls that were made: those that took longest in all first."""
     counts, total, errors = feed.counts("calls"), feed.counts("total"), feed.counts("errors")
     slowest, times = feed.counts("slowest"), feed.counts("times")
-    specs = feed.joiner.specs
     rows = [
-        Row(specs[n].name, counts[n], errors.get(n, 0), total.get(n, 0), slowest.get(n, 0), times.get(n, ()))
+        Row(feed.joiner.spec(n).name, counts[n], errors.get(n, 0), total.get(n, 0), slowest.get(n, 0), times.get(n, ()))
         for n in counts
     ]
     return sorted(rows, key=lambda row: (-row.total, row.name))

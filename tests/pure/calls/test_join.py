@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dsight.calls import addresses, specs
 from dsight.calls.decode import Call, arguments
-from dsight.calls.join import SLOW, Exec, Exit, Foreign, Fork, Joiner, Signal, Unfinished
+from dsight.calls.join import OTHER, SLOW, Exec, Exit, Foreign, Fork, Joiner, Signal, Unfinished
 from dsight.ui.truss_text import JsonLines, Lines
 
 NAMES = (
@@ -185,6 +185,13 @@ def before(tid: int, name: str, *args: int) -> Call:
     one = Call(100, tid, 5, SPECS[NUMBERS[name]], args + (0,) * (6 - len(args)))
     one.before = True
     return one
+
+
+def test_a_call_that_no_table_has() -> None:
+    join = Joiner(SPECS, {5: "x"})
+    join.feed("Call", (1, 5, 5, OTHER + 9999, 1, 0, 0, 0, 0, 0xFF, 0, 0))
+    (one,) = join.feed("Return", (2, 5, 5, OTHER + 9999, -38, 1, 0, 0, 0))
+    assert lines([one]) == ["x[5] syscall_0x270f(0x1, 0, 0, 0, 0, 0xff) = -1 ENOSYS (Function not implemented)"]
 
 
 def test_calls_in_progress_at_the_start() -> None:
