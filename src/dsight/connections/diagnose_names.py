@@ -4,6 +4,8 @@ to the diagnosis of an attempt.  Codes: docs/connection-record.md.
 
 from __future__ import annotations
 
+from os import uname
+
 from dsight.connections.diagnose import is_loopback, seconds
 from dsight.connections.model import Diagnosis, LookupReport
 from dsight.connections.naming import NOT_FOUND, is_local
@@ -75,6 +77,17 @@ def with_name(diagnosis: Diagnosis | None, named: Named | None, address: str | N
     if own and not named.local:
         return diagnosis.replace(text=f"{diagnosis.text}; {named.name} resolves to {address}{_source(named.source)}")
     return diagnosis
+
+
+def with_hosts(diagnosis: Diagnosis | None, address: str | None, pid: int, host: Host) -> Diagnosis | None:
+    """The diagnosis of an attempt to an address of which it is not known how the process came by it: for
+    some read hosts(5) themselves, as Go's do."""
+    if diagnosis is None or diagnosis.code != "nothing-listens-here" or address is None or not is_loopback(address):
+        return diagnosis
+    names = [name for name in host.named(address, pid) if not is_local(name, uname().nodename)]
+    if not 0 < len(names) <= _LOOKED:  # of long lists, such as those against advertisements, none is likelier
+        return diagnosis
+    return diagnosis.replace(text=f"{diagnosis.text}; /etc/hosts gives {address} to {', '.join(names)}")
 
 
 def _points_here(lookup: Lookup, host: Host) -> Diagnosis | None:

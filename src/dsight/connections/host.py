@@ -73,6 +73,9 @@ class Host(Protocol):
     def file(self, path: str, pid: int) -> File | None:
         """What a process finds at a path."""
 
+    def named(self, address: str, pid: int) -> tuple[str, ...]:
+        """The names that the process's hosts(5) has for an address; none where that is not known."""
+
 
 # rtnetlink and sock_diag, include/uapi/linux/{netlink,rtnetlink,sock_diag,inet_diag}.h
 _NETLINK_ROUTE, _NETLINK_SOCK_DIAG = 0, 4
@@ -91,6 +94,7 @@ _ROUTE_TYPES = ("unspec", "unicast", "local", "broadcast", "anycast", "multicast
 # A route that forbids comes back as the errno a connect would get.
 _ROUTE_ERRORS = {101: "none", 113: "unreachable", 13: "prohibit", 22: "blackhole"}
 _CLONE_NEWNET = 0x40000000
+LARGEST = 1 << 20  # characters of hosts(5) and resolv.conf(5) that are looked at
 SCAN_SHARE = 20  # looking for a socket's owner in all processes takes no more than one part in this of the time
 
 
@@ -159,6 +163,14 @@ class KernelHost:
         from dsight.connections.host_unix import socket_file
 
         return socket_file(path, pid)
+
+    def named(self, address: str, pid: int) -> tuple[str, ...]:
+        key = ("named", address, pid)
+        if not self._fresh(key):
+            text = read_text(f"/proc/{pid}/root/etc/hosts") or ""
+            lines = [line.partition("#")[0].split() for line in text[:LARGEST].splitlines()]
+            self._put(key, tuple(dict.fromkeys(n for words in lines if words[:1] == [address] for n in words[1:])))
+        return self._known[key][1]  # type: ignore[return-value]
 
     def _fresh(self, key: tuple[object, ...]) -> bool:
         known = self._known.get(key)

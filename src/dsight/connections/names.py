@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import re
 
-from dsight.connections.host import read_text
+from dsight.connections.host import LARGEST, read_text
 from dsight.connections.kernel_filter import Kernel
 from dsight.connections.libcs import CALLS, FILES, Libcs
 from dsight.connections.lookups import Lookups
@@ -29,7 +29,6 @@ LIST = 12  # entries of getaddrinfo's list that are read
 
 # machine: the register with a system call's number, those with its arguments 1 (from 0), 2 and 4; as in uregs[].
 _REGISTERS = {"x86_64": ("R_ERR", "R_RSI", "R_RDX", "R_R8"), "aarch64": ("R_X8", "R_X1", "R_X2", "R_X4")}
-_LARGEST = 1 << 20  # characters read of a file
 _ADDRESS = """
 RETURNS
 /self->next != 0/
@@ -111,7 +110,7 @@ def search_domains(who: Who) -> tuple[str, ...]:
     """Of the process's resolv.conf(5), of this host's where it is gone; lower case, without the last dot."""
     text = read_text(f"/proc/{who.pid}/root/etc/resolv.conf") or read_text("/etc/resolv.conf") or ""
     found: tuple[str, ...] = ()
-    for line in text[:_LARGEST].splitlines():
+    for line in text[:LARGEST].splitlines():
         words = line.split()
         if words[:1] in (["search"], ["domain"]):  # the last one counts
             found = tuple(word.lower().rstrip(".") for word in words[1:33])
@@ -126,7 +125,7 @@ def stands_in_hosts(who: Who, mounts: int, name: str, addresses: tuple[str, ...]
         text = read_text("/etc/hosts")
     text = text or ""
     plain = name.lower().rstrip(".")
-    for line in text[:_LARGEST].splitlines():
+    for line in text[:LARGEST].splitlines():
         words = line.partition("#")[0].lower().split()
         if plain in words[1:] and words[0] in addresses:
             return True

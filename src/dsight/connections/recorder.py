@@ -289,3 +289,7 @@ class _Host:
     def file(self, path: str, pid: int) -> File | None:
         found: File | None = self._asked("file", (path, pid), self._host.file(path, pid))
         return found
+
+    def named(self, address: str, pid: int) -> tuple[str, ...]:
+        found: tuple[str, ...] = self._asked("named", (address, pid), self._host.named(address, pid), ())
+        return found

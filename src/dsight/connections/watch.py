@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from dsight.connections.diagnose import diagnose, place, remote
-from dsight.connections.diagnose_names import is_bad, with_name
+from dsight.connections.diagnose_names import is_bad, with_hosts, with_name
 from dsight.connections.diagnose_names import report as report_lookup
 from dsight.connections.drops import reasons
 from dsight.connections.events import Fork, ProcessExit
@@ -343,6 +343,8 @@ class Watcher:
             end = end.replace(name=known.name.name)
             same = self._names.addresses(change.who, known.name.name)
             diagnosis = with_name(diagnosis, known.name, end.address, where.self_, same)
+        elif change.event == "outcome" and change.protocol in ("tcp", "mptcp"):
+            diagnosis = with_hosts(diagnosis, end.address, change.who.pid, self._host)
         return Report(
             change.event,
             change.time,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dsight.connections.diagnose_names import diagnose, is_bad, report, with_name
+from dsight.connections.diagnose_names import diagnose, is_bad, report, with_hosts, with_name
 from dsight.connections.events import Who
 from dsight.connections.model import Diagnosis, Process
 from dsight.connections.naming import Lookup, Named, Query
@@ -120,6 +120,23 @@ def test_an_attempts_diagnosis_says_where_its_name_led() -> None:
     assert with_name(why_refused, Named("localhost", "hosts", True), "127.0.0.1", True, []) is why_refused
     assert with_name(why_refused, None, "127.0.0.1", True, []) is why_refused
     assert with_name(None, named, "127.0.0.1", True, []) is None
+
+
+class Hosts:
+    """127.0.0.1 localhost db1; ::1 of many names."""
+
+    def named(self, address: str, pid: int) -> tuple[str, ...]:
+        return ("localhost", "db1") if address == "127.0.0.1" else tuple(f"ads{n}.test" for n in range(9))
+
+
+def test_where_the_name_is_not_known_hosts_may_tell() -> None:
+    def told(code: str, address: str | None) -> str | None:
+        found = with_hosts(Diagnosis(code, "text"), address, 7, Hosts())  # type: ignore[arg-type]
+        return found and found.text
+
+    assert told("nothing-listens-here", "127.0.0.1") == "text; /etc/hosts gives 127.0.0.1 to db1"
+    assert told("itself", "127.0.0.1") == told("refused-by-peer", "1.2.3.4") == "text"
+    assert {told("nothing-listens-here", address) for address in ("::1", None, "10.0.0.5")} == {"text"}
 
 
 def test_the_wrong_family_shows_all_addresses_of_the_name() -> None:

@@ -38,3 +38,11 @@ def test_new_sockets_are_looked_for_again_but_seldom_where_that_takes_long(monke
         host.owner(inode)
         now[0] += 0.05
     assert len(scans) - before >= 30, "where it is quick, a new listener is known at once"
+
+
+def test_names_of_an_address_in_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "# 127.0.0.1 old\n127.0.0.1\tlocalhost db1 # x\n::1 localhost\n\n127.0.0.1 db1 db2\n127.0.0.10 other\n"
+    monkeypatch.setattr(module, "read_text", lambda path: text if path == "/proc/7/root/etc/hosts" else None)
+    host = KernelHost()
+    assert host.named("127.0.0.1", 7) == ("localhost", "db1", "db2")
+    assert host.named("127.0.0.2", 7) == () and host.named("127.0.0.1", 8) == ()
