@@ -25,7 +25,7 @@ _LEAST, _MOST, _SHARE = 8 << 20, 32 << 20, 256
 
 
 def buffer_size() -> int:
-    """Bytes for the ring buffer: 1/256 of this machine's memory, from 8 to 32 MiB.  An attempt takes some 250,
+    """Bytes for the ring buffer: 1/256 of this machine's memory, from 8 to 32 MiB.  An attempt takes 240,
     so that 32 MiB hold a burst of more than 100,000 while nothing is read."""
     from os import sysconf
 
