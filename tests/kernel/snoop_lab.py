@@ -29,11 +29,12 @@ def query(name: bytes) -> bytes:
 
 
 def serve(tcp: socket.socket, udp: socket.socket) -> None:
-    named("snoop-server")
+    named("snoop-early")
     try:
         udp.recv(9, socket.MSG_DONTWAIT)  # so that it is known whose the socket is
     except BlockingIOError:
         pass
+    named("snoop-server")  # after it was seen
     c, _ = tcp.accept()
     c.sendall(c.recv(9999))
     c.recv(99)

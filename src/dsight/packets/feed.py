@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dsight.consumer.decode import Decoder
+from dsight.lang.catalog import Probe
 from dsight.lang.macros import Macros
 from dsight.packets.decode import Ip, parse
 from dsight.packets.owners import Owner, Owners
@@ -50,7 +51,8 @@ class Feed:
             from dsight.packets import pages
 
             where = pages.constant(here)
-        self.program = script(wanted, snap, udp.has_table(here.registry.btf), buffer, where)
+        calls = here.registry.args(Probe(0, "rawtp", "", "", "sock_send_length")) is not None
+        self.program = script(wanted, snap, udp.has_table(here.registry.btf), buffer, where, calls)
         self.lost = 0
         self.unread = 0
         self._wanted = wanted

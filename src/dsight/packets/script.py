@@ -28,12 +28,12 @@ PROTOCOLS = {
 _PORTS = (6, 17, 132, 136)  # protocols whose header begins with two ports
 
 # Where a process is seen with a socket: its name is recorded there.
+_CALLS = "rawtp:::sock_send_length, rawtp:::sock_recv_length"
 _NAMED = (
     ("rawtp:::inet_sock_set_state", "args[0]->sk_protocol == 6 && args[1] == 7 && (args[2] == 2 || args[2] == 10)"
      " && curthread->mm != NULL && !snoop_known[pid]"),
-    ("rawtp:::sock_send_length, rawtp:::sock_recv_length",
+    (_CALLS,
      "sock_is_inet[args[0]->__sk_common.skc_family] && !snoop_known[pid]"),
-    ("rawtp:::sched_process_exec", "snoop_known[pid]"),
 )  # fmt: skip
 # A socket nobody was seen using is the process's that sends by it (dlib/sockowner.d): what the packet causes may come
 # back before that send has returned.
@@ -64,13 +64,13 @@ class Program(Value):
 
 
 def script(
-    wanted: Filter, snap: int, udp_table: bool, buffer: int = 1 << 25, pages: int | None = None
+    wanted: Filter, snap: int, udp_table: bool, buffer: int = 1 << 25, pages: int | None = None, calls: bool = True
 ) -> Program:  # fmt: skip
     """The program that records `snap` bytes of each packet at most.
 
     `udp_table`: whether this kernel has tables of UDP sockets to look them up in (providers.udp.has_table);
     `buffer`: bytes of the ring buffer; `pages`: the constant of packets.pages, with which bytes in pages are copied
-    too.
+    too; `calls`: whether this kernel tells of calls that send and receive (sock_send_length, Linux 6.4).
     """
     text = _read("snoop.d")
     first, fresh = _fresh(wanted)
@@ -78,7 +78,8 @@ def script(
         "FRESH FIRST": first,
         "FRESH": fresh,
         "BEGIN": _begin(wanted),
-        "NAMES": "\n\n".join([_name(wanted, probes, when) for probes, when in _NAMED]),
+        "NAMES": "\n\n".join([_name(wanted, probes, when) for probes, when in _NAMED if calls or probes != _CALLS]),
+        "USERS": _read("users.d") if calls else "",
         "WHERE": _where(wanted),
         "WHAT": _what(wanted),
         "WHOSE": _whose(wanted),

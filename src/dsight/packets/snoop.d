@@ -38,17 +38,7 @@ this struct sock *sk;
 
 /* ---- who uses a TCP socket: who sends or receives by it; until then who connected, or listens (dlib/netowner.d) */
 
-rawtp:::sock_send_length, rawtp:::sock_recv_length
-/args[0]->sk_protocol == 6 && snoop_user[(uint64_t)args[0]] != pid/
-{
-	snoop_user[(uint64_t)args[0]] = pid;
-}
-
-rawtp:::tcp_destroy_sock
-/snoop_user[(uint64_t)args[0]] != 0/
-{
-	snoop_user[(uint64_t)args[0]] = 0;
-}
+/*USERS*/
 
 inline pid_t snoop_pid[pid_t user, struct sock *sk] = user != 0 ? user : net_pid[sk];
 inline pid_t snoop_tcp[struct sock *sk] = snoop_pid[snoop_user[(uint64_t)net_full[sk]], sk];
@@ -63,6 +53,14 @@ inline int snoop_fresh[struct sock *sk] =
 /* ---- names */
 
 /*NAMES*/
+
+/* Name: a new one, by exec(2) too; whether the filter takes it is asked when it is seen next */
+rawtp:::task_rename
+/snoop_known[args[0]->tgid] && args[0]->pid == args[0]->tgid/
+{
+	snoop_known[args[0]->tgid] = 0;
+	trace(args[0]->tgid); trace(stringof(args[1]));
+}
 
 rawtp:::sched_process_exit
 /snoop_known[args[0]->tgid] && args[0]->signal->live.counter == 0/

@@ -23,6 +23,10 @@ def test_what_is_not_asked_for_costs_nothing() -> None:
         assert word not in text.replace("int snoop_tree[pid_t]", "").replace("int snoop_called[pid_t]", "")
 
 
+def test_a_kernel_that_does_not_tell_of_calls() -> None:
+    assert "sock_send_length" not in script(Filter(), 512, True, calls=False).text
+
+
 def test_networks_word_by_word() -> None:
     text = script(Filter(hosts=(ipaddress.ip_network("2001:db8::/32"),)), 512, True).text
     assert text.count("*(uint32_t *)(this->ip + 8) &") == text.count("*(uint32_t *)(this->ip + 24) &") == 1
