@@ -260,7 +260,7 @@ def test_libraries_are_found_by_the_processes_that_have_them(elsewhere: list[str
 
 
 def test_a_library_that_comes_later(elsewhere: list[str]) -> None:
-    watcher = Watch("--names")
+    watcher = Watch("--names", "--comm", "getent")
     process = inside(elsewhere[1])
     try:
         seen, end = False, time.monotonic() + 30
