@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """How cost grows with the size of the work: tables, docs/images/curves.svg, and JSON.
 
-    curves.py [--only compile,arm,snapshot,records] [--quick] [--json FILE] [--svg FILE]
+    curves.py [--only compile,arm,snapshot,records,watcher] [--quick] [--json FILE] [--svg FILE]
 
 compile    CPU time of `dtrace -e` by clauses, each a predicate, an assignment, an aggregation, a printf
 arm        exec to armed by probes matched: functions of a program of ours, by uprobe
 snapshot   reading and decoding an aggregation, by keys
 records    CPU time for a million records, by values in each: getpgid(2) calls of a process of ours
+watcher    CPU time of 100,000 attempts, from records to reports, by how many are open at once (no kernel)
 
 CPU time rather than elapsed, where that can be, so that other work on the machine counts less; the
 least of some rounds.  `growth` is cost per item over that of the row before: 1 is linear.  Needs
@@ -154,11 +155,39 @@ def record_curve(quick: bool, folder: str, rounds: int) -> list[Row]:
     return rows
 
 
+def watcher_curve(quick: bool, folder: str, rounds: int) -> list[Row]:
+    """CPU seconds of 100,000 attempts, from records to reports, while so many are open (no kernel)."""
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    from tests.pure.connections.test_bounds import Nobody
+    from tests.pure.connections.test_watch import Host, records
+
+    from dsight.connections.watch import Watcher
+
+    made = 20_000 if quick else 100_000
+    given = [records(n, f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", n % 60000 + 1) for n in range(made)]
+    rows: list[Row] = []
+    for at_once in (10, 100, 1000, 10_000, 50_000):
+        took = []
+        for _ in range(rounds):
+            watcher = Watcher(Host(), Nobody())
+            began = time.process_time()
+            for n in range(made + at_once):
+                if n < made:
+                    watcher.feed(given[n][0])
+                    watcher.feed(given[n][1])
+                if at_once <= n:
+                    watcher.feed(given[n - at_once][2])
+            took.append((time.process_time() - began) * 100_000 / made)
+        rows.append((at_once, min(took)))
+    return rows
+
+
 CURVES = {
     "compile": (compile_curve, "clauses", "ms of CPU"),
     "arm": (arm_curve, "probes matched", "ms from exec to armed"),
     "snapshot": (snapshot_curve, "keys", "ms of CPU"),
     "records": (record_curve, "values a record", "s of CPU a million"),
+    "watcher": (watcher_curve, "attempts open at once", "s of CPU for 100,000"),
 }
 
 
