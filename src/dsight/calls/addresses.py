@@ -8,6 +8,10 @@ from dsight.calls import names
 from dsight.calls.structs import quoted
 
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_VSOCK = 1, 2, 10, 16, 17, 40
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP", 136: "UDPLITE", 255: "RAW", 262: "MPTCP"}
 _LISTEN = 10  # TCP_LISTEN, include/net/tcp_states.h
 
@@ -43,6 +47,28 @@ def sockaddr(data: bytes) -> str:
     return f"{head}, sa_data={quoted(data[2:16])}}}"
 
 
+def netlink(data: bytes, protocol: str, shown: Callable[[bytes], str]) -> str:
+    """The first of the messages that a netlink socket is given or gives: struct nlmsghdr, linux/netlink.h.
+
+    `protocol`: ROUTE, SOCK_DIAG, ...; `shown`: the text of what follows the header."""
+    size, kind, flags, sequence, pid = struct.unpack_from("IHHII", data)
+    name = names.enum(kind, "nlmsg")
+    if kind >= 16 and protocol == "ROUTE":
+        name = names.enum(kind, "rtm")
+    elif kind == 20 and protocol == "SOCK_DIAG":
+        name = "SOCK_DIAG_BY_FAMILY"
+    is_new = protocol == "ROUTE" and name.startswith("RTM_NEW")
+    table = "nlmsg_ack" if kind == 2 else "nlmsg_new" if is_new else "nlmsg"
+    head = f"{{nlmsg_len={size}, nlmsg_type={name}, nlmsg_flags={names.flags(flags, table)}, nlmsg_seq={sequence}, "
+    rest = data[16:]
+    if kind == 2 and len(rest) >= 4:
+        number = -int.from_bytes(rest[:4], "little", signed=True)
+        body = f"{{error={'-' + names.error(number)[0] if number > 0 else 0}, ...}}"
+    else:
+        body = shown(rest)
+    return f"[{head}nlmsg_pid={pid}}}, {body}]"
+
+
 def _unix(path: bytes) -> str:
     """A path, or after a NUL an abstract name."""
     if path[:1] == b"\0":
@@ -67,6 +93,8 @@ def socket(
 
     `ports`: its own, and the other side's (0: none); `local` and `remote`: 4 or 16 bytes."""
     label = names.enum(family, "af").removeprefix("AF_")
+    if family == AF_NETLINK:
+        return f"NETLINK:[{names.enum(protocol, 'netlink').removeprefix('NETLINK_')}:{inode}]"
     if family not in (AF_INET, AF_INET6):
         return f"{label}:[{inode}]"
     label = _PROTOCOLS.get(protocol, {2: "DGRAM", 3: "RAW"}.get(kind, "SOCKET"))

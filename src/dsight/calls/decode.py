@@ -276,6 +276,10 @@ def _data(call: Call, address: int, length: int, limit: int, back: bool) -> str:
     if found is None:
         return '""' if length == 0 and (not back or call.result == 0) else pointer(address)
     data = found[1][: min(length, limit)]
+    if call.files[0].startswith("NETLINK:[") and len(data) >= 16:
+        from dsight.calls.addresses import netlink
+
+        return netlink(data, call.files[0][9:].partition(":")[0], lambda rest: quoted(rest, length > len(data)))
     return quoted(data, length > len(data))
 
 
@@ -437,7 +441,7 @@ def _protocol(call: Call, i: int, value: int, limit: int) -> str:
 
 
 def _option_name(call: Call, i: int, value: int, limit: int) -> str:
-    table = {0: "ip", 1: "so", 6: "tcp", 41: "ipv6"}.get(signed(call.args[i - 1]))
+    table = {0: "ip", 1: "so", 6: "tcp", 41: "ipv6", 270: "sol_netlink"}.get(signed(call.args[i - 1]))
     return names.enum(signed(value), table) if table else str(signed(value))
 
 

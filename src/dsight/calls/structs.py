@@ -103,7 +103,8 @@ def _statx(data: bytes) -> str:
 
 def _statfs(data: bytes) -> str:
     kind, bsize, blocks, free, available = struct.unpack_from("5q", data)
-    return f"{{f_type={kind:#x}, f_bsize={bsize}, f_blocks={blocks}, f_bfree={free}, f_bavail={available}, ...}}"
+    head = f"f_type={names.enum(kind, 'fs_magic')}, f_bsize={bsize}, f_blocks={blocks}"
+    return f"{{{head}, f_bfree={free}, f_bavail={available}, ...}}"
 
 
 def _pollfd(data: bytes) -> str:

@@ -167,6 +167,28 @@ def test_messages_with_descriptors() -> None:
     )
 
 
+def message(kind: int, flags: int, rest: bytes) -> bytes:
+    return struct.pack("IHHII", 16 + len(rest), kind, flags, 7, 0) + rest
+
+
+@pytest.mark.parametrize(
+    "protocol, data, said",
+    [
+        ("ROUTE", message(18, 0x301, b"\x11"), 'RTM_GETLINK, nlmsg_flags=NLM_F_DUMP|NLM_F_REQUEST, nlmsg_seq=7, '
+         'nlmsg_pid=0}, "\\x11"]'),
+        ("ROUTE", message(24, 0x605, b""), 'RTM_NEWROUTE, nlmsg_flags=NLM_F_REQUEST|NLM_F_ACK|NLM_F_EXCL|NLM_F_CREATE, '
+         'nlmsg_seq=7, nlmsg_pid=0}, ""]'),
+        ("SOCK_DIAG", message(20, 2, b"x"), 'SOCK_DIAG_BY_FAMILY, nlmsg_flags=NLM_F_MULTI, nlmsg_seq=7, nlmsg_pid=0}, '
+         '"x"]'),
+        ("AUDIT", message(2, 0x100, b"\xfe\xff\xff\xff"), "NLMSG_ERROR, nlmsg_flags=NLM_F_CAPPED, nlmsg_seq=7, "
+         "nlmsg_pid=0}, {error=-ENOENT, ...}]"),
+    ],
+)  # fmt: skip
+def test_netlink_messages(protocol: str, data: bytes, said: str) -> None:
+    call = made("write", 3, AT, len(data), seen={AT: data}, files=(f"NETLINK:[{protocol}:9]", ""))
+    assert arguments(call, 99)[1] == f"[{{nlmsg_len={len(data)}, nlmsg_type={said}"
+
+
 def test_clone_by_what_its_flags_say_is_read() -> None:
     names_of = [arg.name for arg in specs.spec("clone").args]  # type: ignore[union-attr]
     values = {"flags": 0x1200011, "child_stack": 0, "parent_tidptr": 5, "child_tidptr": AT, "tls": 6}
@@ -253,7 +275,7 @@ def test_whatever_is_there_is_text_that_can_be_shown(spec, args, seen, back, tex
     call.seen, call.back = Memory(), Memory()
     call.seen.blocks, call.back.blocks, call.seen.texts = dict(seen), dict(back), dict(texts)
     call.result = value if value is None or value < 1 << 63 else value - (1 << 64)
-    call.files = ("a\x1b[2J\n", "\udcff")
+    call.files = ("a\x1b[2J\n" if limit % 2 else "NETLINK:[ROUTE:1]", "\udcff")
     line = Lines(None, 0, size=limit).line(call)  # type: ignore[arg-type]
     assert line.startswith(f"{call.name}(") and line.isprintable()
     assert all(isinstance(text, str) for _, text, _ in decode.named_arguments(call, limit))

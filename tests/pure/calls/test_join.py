@@ -81,6 +81,7 @@ def test_names_of_sockets() -> None:
         ((9, addresses.AF_INET, 1, 6, 1, 4711, port, four, other), "TCP:[127.0.0.1:4711->10.0.0.2:80]"),
         ((9, addresses.AF_INET, 1, 6, 10, 80, 0, 0, 0), "TCP:[0.0.0.0:80]"),
         ((9, addresses.AF_INET6, 2, 17, 7, 53, 0, 0, 0), "UDPv6:[[::1]:53]"),
+        ((9, addresses.AF_NETLINK, 3, 4, 7, 0, 0, 0, 0), "NETLINK:[SOCK_DIAG:9]"),
         ((9, addresses.AF_UNIX, 1, 0, 1, 0, 0, 0, 0), "UNIX:[9]"),
         ((9, addresses.AF_INET, 1, 6, 7, 0, 0, 0, 0), "TCP:[9]"),
     ):
