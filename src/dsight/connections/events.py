@@ -141,6 +141,7 @@ class Returned(Value):
     sock: int  # that sent the SYN
     mark: int
     ret: int
+    state: int  # of the socket, now
 
 
 class SynSent(Value):

@@ -48,11 +48,21 @@ syscall::connect:return
         tracemem(copyin(self->to, this->size < 28 ? this->size : 28), 28);
 }
 
-/* 16 Returned: connect(2) returns while its attempt is open, or was closed within the call */
+/*
+ * 16 Returned: connect(2) returns while its attempt is open, or was closed within the call.  Is it open, and
+ * the socket not in SYN_SENT any more, then State was missed: it came while the same program ran on its CPU.
+ */
 syscall::connect:return
 /self->syn != 0 && !this->busy && (self->undone != 0 || watched[self->syn] != 0)/
 {
         trace(16); trace(timestamp); trace(self->syn); trace(self->entered); trace(this->ret);
+        trace(((struct sock *)self->syn)->__sk_common.skc_state);
+}
+
+syscall::connect:return
+/self->syn != 0 && !this->busy && watched[self->syn] != 0 && ((struct sock *)self->syn)->__sk_common.skc_state != 2/
+{
+        watched[self->syn] = 0;
 }
 
 syscall::connect:return

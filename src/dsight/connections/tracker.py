@@ -20,11 +20,13 @@ import errno
 from dsight.connections.attempts import ERESTARTSYS, ERRNO_OUTCOMES, FAMILIES, NEVER, SECOND, Attempt, Change
 from dsight.connections.callers import Callers
 from dsight.connections.events import (
+    CLOSE,
     DECODERS,
     ESTABLISHED,
     MPTCP,
     PF_KTHREAD,
     SYN_RECV,
+    SYN_SENT,
     TCP,
     Args,
     Call,
@@ -157,6 +159,8 @@ class Tracker:
         attempt = self._open.get(event.sock)
         if attempt is None or attempt.mark != event.mark:
             return []  # its socket has decided
+        if event.ret == 0 and event.state not in (SYN_SENT, CLOSE):  # its State was missed
+            return [self._end(attempt, event.time, "connected")]
         return self._come_to(attempt, event.time, -event.ret if event.ret < 0 else 0)
 
     def _come_to(self, attempt: Attempt, time: int, error: int) -> list[Change]:

@@ -65,8 +65,8 @@ def state(
     return State(time, sock, mark, old, new, error, soft, reset, inside, local, port)
 
 
-def leave(time: int, ret: int) -> Returned:
-    return Returned(time, SOCK, T, ret)
+def leave(time: int, ret: int, state: int = SYN_SENT) -> Returned:
+    return Returned(time, SOCK, T, ret, state)
 
 
 def play(*events: object, tracker: Tracker | None = None) -> list[Change]:
@@ -125,6 +125,11 @@ def test_the_call_decides_where_the_socket_was_not_heard() -> None:
     changes = play(connect(), leave(T + 3_000_000_000, -errno.EHOSTUNREACH))
     assert (outcome(changes).outcome, outcome(changes).error) == ("unreachable", errno.EHOSTUNREACH)
     assert [c.event for c in play(connect(), leave(T + 20, -errno.EAGAIN))] == ["attempt"]
+
+
+def test_connected_and_the_socket_was_not_heard() -> None:
+    end = outcome(play(connect(), leave(T + 20, 0, ESTABLISHED)))
+    assert (end.outcome, end.via, end.waited) == ("connected", "connect", 20)
 
 
 def test_einprogress_is_no_outcome() -> None:
@@ -304,7 +309,7 @@ def test_what_came_of_another_attempt_is_not_taken_for_this_ones() -> None:
     """One's end and another's beginning were lost; their socket has the same address."""
     end = outcome(play(connect(), state(T + 10 * SECOND, ESTABLISHED, mark=T + 9 * SECOND)))
     assert end.outcome == "unknown"
-    assert [c.event for c in play(connect(), Returned(T + SECOND, SOCK, T + 9, -111))] == ["attempt"]
+    assert [c.event for c in play(connect(), Returned(T + SECOND, SOCK, T + 9, -111, CLOSE))] == ["attempt"]
 
 
 def test_what_ended_unseen_is_unknown_and_what_is_open_stays() -> None:
