@@ -12,6 +12,7 @@ from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from struct import calcsize, pack, unpack_from
 from time import monotonic
 
+from dsight.connections.naming import is_local
 from dsight.value import Value
 
 TYPE_CHECKING = False
@@ -74,7 +75,8 @@ class Host(Protocol):
         """What a process finds at a path."""
 
     def named(self, address: str, pid: int) -> tuple[str, ...]:
-        """The names that the process's hosts(5) has for an address; none where that is not known."""
+        """The names that the process's hosts(5) has for an address, but for those that any host gives itself; none
+        where that is not known, or the process has a C library, whose lookups are seen."""
 
 
 # rtnetlink and sock_diag, include/uapi/linux/{netlink,rtnetlink,sock_diag,inet_diag}.h
@@ -155,6 +157,13 @@ class KernelHost:
         comm = self.comm(found[0])
         return None if comm is None else Owner(found[0], comm)
 
+    def held(self) -> dict[int, Owner]:
+        """Every socket some process holds now, by inode."""
+        self._owners = _sockets()
+        self._rescan = monotonic() + self._keep
+        comms = {pid: self.comm(pid) for pid in {pid for pid, _ in self._owners.values()}}
+        return {inode: Owner(pid, comms[pid] or "?") for inode, (pid, _) in self._owners.items()}
+
     def comm(self, pid: int) -> str | None:
         comm = read_text(f"/proc/{pid}/comm")
         return None if comm is None else comm.rstrip("\n")
@@ -169,7 +178,9 @@ class KernelHost:
         if not self._fresh(key):
             text = read_text(f"/proc/{pid}/root/etc/hosts") or ""
             lines = [line.partition("#")[0].split() for line in text[:LARGEST].splitlines()]
-            self._put(key, tuple(dict.fromkeys(n for words in lines if words[:1] == [address] for n in words[1:])))
+            names = dict.fromkeys(n for words in lines if words[:1] == [address] for n in words[1:])
+            found = tuple(name for name in names if not is_local(name, os.uname().nodename))
+            self._put(key, () if found and _has_libc(pid) else found)
         return self._known[key][1]  # type: ignore[return-value]
 
     def _fresh(self, key: tuple[object, ...]) -> bool:
@@ -372,6 +383,12 @@ def _readlink(path: str) -> str:
         return os.readlink(path)
     except OSError:
         return ""
+
+
+def _has_libc(pid: int) -> bool:
+    """Whether a process has glibc or musl mapped; also where that cannot be read."""
+    maps = read_text(f"/proc/{pid}/maps")
+    return not maps or "/libc.so" in maps or "/libc-" in maps or "/ld-musl-" in maps
 
 
 def read_text(path: str) -> str | None:

@@ -6,7 +6,7 @@ from dsight.consumer.decode import Decoder
 from dsight.lang.catalog import Probe
 from dsight.lang.macros import Macros
 from dsight.packets.decode import Ip, parse
-from dsight.packets.owners import Owner, Owners
+from dsight.packets.owners import Owners
 from dsight.packets.script import Filter, script
 from dsight.providers import udp
 from dsight.record import FAULT
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self
 
-    from dsight.connections.host import Host
+    from dsight.connections.host import KernelHost, Owner
     from dsight.machine import Machine
 
 
@@ -43,7 +43,7 @@ class Feed:
     those whose memory could not be read."""
 
     def __init__(
-        self, here: Machine, wanted: Filter, host: Host, *, snap: int = 512, buffer: int = 1 << 25,
+        self, here: Machine, wanted: Filter, host: KernelHost, *, snap: int = 512, buffer: int = 1 << 25,
         payload: bool = False,
     ) -> None:  # fmt: skip
         where: int | None = None
@@ -52,9 +52,13 @@ class Feed:
 
             where = pages.constant(here)
         calls = here.registry.args(Probe(0, "rawtp", "", "", "sock_send_length")) is not None
-        self.program = script(wanted, snap, udp.has_table(here.registry.btf), buffer, where, calls)
+        btf = here.registry.btf
+        ports = btf.type("struct", "inet_timewait_death_row")
+        bound = any(m.name == "hashinfo" for m in getattr(ports, "members", ()))
+        self.program = script(wanted, snap, buffer, udp_table=udp.has_table(btf), calls=calls, bound=bound, pages=where)
         self.lost = 0
         self.unread = 0
+        self._host = host
         self._wanted = wanted
         self._mine = set(wanted.pids)
         self._owners = Owners(host)
@@ -93,7 +97,7 @@ class Feed:
         owner = None if forwarded else self._owners.of(pid, inode, ip, bool(received), netns)
         if not self._takes(owner, ours):
             return
-        nobody = "forwarded" if forwarded else "" if owner else self._owners.nobody(pid, ip, bool(received), netns)
+        nobody = "forwarded" if forwarded else "" if owner else self._owners.nobody(pid, ip)
         self._packets.append(Packet(time, owner, nobody, bool(received), netns, _text(device), wire, data, ip))
 
     def _takes(self, owner: Owner | None, ours: int) -> bool:
@@ -119,6 +123,7 @@ class Feed:
         self.session.start()
         if self._loaded is not None:
             self._loaded()
+        self._owners.holds(self._host.held())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

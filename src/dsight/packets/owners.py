@@ -7,8 +7,8 @@ ICMP, whose errors quote a packet of the flow; for a SYN, who listens on the por
 
 from __future__ import annotations
 
+from dsight.connections.host import Owner
 from dsight.packets.decode import ICMP, ICMP6, TCP, Ip, inner, is_echo_reply, ports
-from dsight.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,20 +18,18 @@ _MOST = 65536  # flows, and names, that are remembered
 _NOBODY = {0: "unknown", -1: "kernel", -2: "no socket"}
 
 
-class Owner(Value):
-    """A process."""
-
-    pid: int
-    comm: str
-
-
 class Owners:
     """Names of processes, and owners of flows."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self._held: dict[int, Owner] = {}
         self._names: dict[int, Owner] = {}
         self._flows: dict[object, Owner] = {}
+
+    def holds(self, held: dict[int, Owner]) -> None:
+        """The sockets that processes hold as the trace begins, by inode: those processes may be gone later."""
+        self._held = held
 
     def name(self, pid: int, comm: str) -> None:
         """A process is called so (from now on: a number is used again)."""
@@ -54,14 +52,10 @@ class Owners:
                 _keep(self._flows, _rest(ip, received, netns), found)
         return found
 
-    def nobody(self, pid: int, ip: Ip | None, received: bool, netns: int) -> str:
+    def nobody(self, pid: int, ip: Ip | None) -> str:
         """Why a packet of this host is no process's: "kernel", "no socket"; "unknown" where that is unknown."""
         if ip is None or pid > 0 or is_echo_reply(ip):
             return "unknown"
-        if pid == 0 and received and _opens(ip):
-            listening = self._host.listening(netns, 0)
-            port = int.from_bytes(ip.data[ip.at + 2 : ip.at + 4], "big")
-            return "unknown" if listening is None or any(one.port == port for one in listening) else "no socket"
         return _NOBODY[pid]
 
     def _process(self, pid: int) -> Owner:
@@ -72,7 +66,7 @@ class Owners:
         return known
 
     def _holder(self, inode: int) -> Owner | None:
-        found = self._host.owner(inode)
+        found = self._held.get(inode) or self._host.owner(inode)
         if found is None:
             return None
         self.name(found.pid, found.comm)

@@ -64,13 +64,14 @@ class Program(Value):
 
 
 def script(
-    wanted: Filter, snap: int, udp_table: bool, buffer: int = 1 << 25, pages: int | None = None, calls: bool = True
+    wanted: Filter, snap: int, buffer: int = 1 << 25, *, udp_table: bool = True, calls: bool = True, bound: bool = True,
+    pages: int | None = None,
 ) -> Program:  # fmt: skip
-    """The program that records `snap` bytes of each packet at most.
+    """The program that records `snap` bytes of each packet at most, with a ring buffer of `buffer` bytes.
 
-    `udp_table`: whether this kernel has tables of UDP sockets to look them up in (providers.udp.has_table);
-    `buffer`: bytes of the ring buffer; `pages`: the constant of packets.pages, with which bytes in pages are copied
-    too; `calls`: whether this kernel tells of calls that send and receive (sock_send_length, Linux 6.4).
+    What this kernel has: `udp_table`, tables of UDP sockets to look them up in (providers.udp.has_table); `calls`,
+    tracepoints for calls that send and receive (sock_send_length, Linux 6.4); `bound`, a table of TCP ports by
+    namespace (Linux 5.19).  `pages`: the constant of packets.pages, with which bytes in pages are copied too.
     """
     text = _read("snoop.d")
     first, fresh = _fresh(wanted)
@@ -80,6 +81,7 @@ def script(
         "BEGIN": _begin(wanted),
         "NAMES": "\n\n".join([_name(wanted, probes, when) for probes, when in _NAMED if calls or probes != _CALLS]),
         "USERS": _read("users.d") if calls else "",
+        "BOUND": _read("bound.d") if bound else "",
         "WHERE": _where(wanted),
         "WHAT": _what(wanted),
         "WHOSE": _whose(wanted),

@@ -139,6 +139,8 @@ ip:::send, ip:::receive
 	this->pid = this->pid - 1;
 }
 
+/*BOUND*/
+
 /* What answers where there is no socket, and in TIME_WAIT (6), is sent by the kernel's, which is raw (SOCK_RAW, 3). */
 inline int snoop_answers[struct sock *sk] = sk->__sk_common.skc_state == 6 ||
 	(sk->__sk_common.skc_state != 12 && sk->sk_type == 3);

@@ -6,10 +6,9 @@ import struct
 from _socket import inet_aton
 from typing import Any
 
-from dsight.connections.host import Listening
-from dsight.connections.host import Owner as Holder
+from dsight.connections.host import Listening, Owner
 from dsight.packets.decode import Ip, parse
-from dsight.packets.owners import Owner, Owners
+from dsight.packets.owners import Owners
 
 
 class Host:
@@ -18,8 +17,8 @@ class Host:
     def listening(self, netns: int | None, pid: int, protocol: int = 6) -> tuple[Listening, ...]:
         return (Listening("0.0.0.0", 80, 8),)
 
-    def owner(self, inode: int) -> Holder | None:
-        return {8: Holder(8, "httpd"), 9: Holder(9, "named")}.get(inode)
+    def owner(self, inode: int) -> Owner | None:
+        return {8: Owner(8, "httpd"), 9: Owner(9, "named")}.get(inode)
 
     def comm(self, pid: int) -> str | None:
         return None
@@ -27,7 +26,9 @@ class Host:
 
 def owners() -> Owners:
     host: Any = Host()
-    return Owners(host)
+    made = Owners(host)
+    made.holds({11: Owner(11, "gone")})
+    return made
 
 
 def packet(protocol: int, source: str, target: str, payload: bytes) -> Ip:
@@ -62,7 +63,7 @@ def test_an_icmp_error_is_of_who_sent_what_it_is_about() -> None:
     error = packet(1, THEM, US, bytes.fromhex("0303000000000000") + query.data)
     assert who.of(-1, 0, error, True, 1) == Owner(7, "dig")
     assert who.of(-1, 0, error, False, 1) is None  # an answer of our own kernel's
-    assert who.nobody(-1, error, False, 1) == "kernel"
+    assert who.nobody(-1, error) == "kernel"
 
 
 def test_a_reply_is_of_who_pinged() -> None:
@@ -71,7 +72,7 @@ def test_a_reply_is_of_who_pinged() -> None:
     who.of(7, 0, packet(1, US, THEM, bytes.fromhex("0800000000070001")), False, 1)
     assert who.of(-1, 0, packet(1, THEM, US, bytes.fromhex("0000000000070001")), True, 1) == Owner(7, "ping")
     other = packet(1, THEM, US, bytes.fromhex("0000000000080001"))
-    assert who.of(-1, 0, other, True, 1) is None and who.nobody(-1, other, True, 1) == "unknown"
+    assert who.of(-1, 0, other, True, 1) is None and who.nobody(-1, other) == "unknown"
 
 
 def test_a_first_segment_is_of_who_listens_others_are_not() -> None:
@@ -79,13 +80,15 @@ def test_a_first_segment_is_of_who_listens_others_are_not() -> None:
     assert who.of(0, 0, segment(THEM, 5, US, 80, 2), True, 1) == Owner(8, "httpd")
     assert who.of(0, 0, segment(THEM, 6, US, 80, 16), True, 1) is None
     closed = segment(THEM, 5, US, 81, 2)
-    assert who.of(0, 0, closed, True, 1) is None and who.nobody(0, closed, True, 1) == "no socket"
+    assert who.of(-2, 0, closed, True, 1) is None and who.nobody(-2, closed) == "no socket"
+    assert who.nobody(0, closed) == "unknown"
 
 
 def test_an_old_socket_is_of_who_holds_it() -> None:
     who = owners()
     datagram = packet(17, THEM, US, struct.pack(">HHHH", 53, 4000, 8, 0))
     assert who.of(0, 9, datagram, True, 1) == Owner(9, "named")
+    assert who.of(0, 11, packet(17, THEM, US, struct.pack(">HHHH", 55, 4000, 8, 0)), True, 1) == Owner(11, "gone")
     assert who.of(0, 10, packet(17, THEM, US, struct.pack(">HHHH", 54, 4000, 8, 0)), True, 1) is None
 
 

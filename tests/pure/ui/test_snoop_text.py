@@ -7,9 +7,9 @@ import json
 import struct
 from _socket import inet_aton
 
+from dsight.connections.host import Owner
 from dsight.packets.decode import parse
 from dsight.packets.feed import Packet
-from dsight.packets.owners import Owner
 from dsight.packets.pcapng import Writer
 from dsight.ui.snoop_text import File, JsonLines, Lines
 
