@@ -11,7 +11,7 @@ import os
 import struct
 
 from dsight.calls import addresses
-from dsight.calls.decode import Call, Memory
+from dsight.calls.call import Call, Memory
 from dsight.calls.fetch import LARGE, WHAT, Fetch, fetch
 from dsight.calls.narrow import FIRST
 from dsight.calls.script import TEXT_SIZE

@@ -9,7 +9,8 @@ The looks are strace's, for that is what people read; a descriptor is followed b
 from __future__ import annotations
 
 from dsight.calls import names, structs
-from dsight.calls.specs import Spec
+from dsight.calls.buffers import SHOW, path
+from dsight.calls.call import Call, signed
 from dsight.calls.structs import pointer, quoted
 
 TYPE_CHECKING = False
@@ -30,66 +31,6 @@ _PRCTL_ARGUMENTS = {
     37: 1, 0x59616D61: 1,
 }  # fmt: skip
 _PIDS = (0x540F, 0x5410, 0x5429)  # TIOCGPGRP, TIOCSPGRP, TIOCGSID
-
-
-class Memory:
-    """What was copied of a process's memory: strings and other bytes, by address."""
-
-    __slots__ = ("blocks", "texts")
-
-    def __init__(self) -> None:
-        self.texts: dict[int, bytes] = {}  # up to the NUL, or as much as was copied
-        self.blocks: dict[int, tuple[int, bytes]] = {}  # its size there, the bytes there are
-
-    def __bool__(self) -> bool:
-        return bool(self.texts or self.blocks)
-
-
-NOTHING = Memory()
-
-
-class Call:
-    """One system call of one thread.  Times in ns of CLOCK_MONOTONIC; `result` None: it has not returned."""
-
-    __slots__ = (
-        "args",
-        "back",
-        "before",
-        "comm",
-        "end",
-        "files",
-        "made",
-        "name",
-        "pid",
-        "result",
-        "seen",
-        "shown",
-        "spec",
-        "tid",
-        "time",
-    )
-
-    def __init__(self, time: int, tid: int, pid: int, spec: Spec, args: tuple[int, ...]) -> None:
-        self.time = time
-        self.end = time
-        self.tid = tid
-        self.pid = pid
-        self.comm = "?"  # its process's name when it began
-        self.spec = spec
-        self.name = spec.name
-        self.args = args  # as registers hold them, unsigned
-        self.files: tuple[str, str] = ("", "")  # what the first two descriptors are open on
-        self.seen = NOTHING  # memory when it began
-        self.back = NOTHING  # memory when it ended
-        self.result: int | None = None
-        self.made = ""  # what the descriptor that it returned is open on
-        self.shown = False  # as unfinished
-        self.before = False  # it was in progress when the trace of its process began: `time` is that
-
-    @property
-    def error(self) -> int:
-        """The error number that its result means; 0 for none."""
-        return -self.result if self.result is not None and -4096 < self.result < 0 else 0
 
 
 def arguments(call: Call, limit: int) -> list[str]:
@@ -162,12 +103,6 @@ def descriptor(value: int, file: str, directory: bool = False) -> str:
     return f"{number}<{file}>" if file else str(number)
 
 
-def signed(value: int) -> int:
-    """The low 32 bits as an int."""
-    value &= 0xFFFFFFFF
-    return value - (1 << 32) if value >> 31 else value
-
-
 def _signed64(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
@@ -200,21 +135,7 @@ def _text(call: Call, address: int) -> str:
     found = call.seen.texts.get(address)
     if found is None:
         found = call.back.texts.get(address)
-    return pointer(address) if found is None else _path(found)
-
-
-def _path(data: bytes) -> str:
-    from dsight.calls.script import TEXT_SIZE
-
-    return quoted(data, len(data) >= TEXT_SIZE - 1)
-
-
-def _block(call: Call, address: int, back: bool) -> tuple[int, bytes] | None:
-    """A copy of memory, from the end of the call (`back`) or its beginning."""
-    found = (call.back if back else call.seen).blocks.get(address)
-    if found is None and not back:
-        found = call.back.blocks.get(address)  # it was not there yet
-    return found
+    return pointer(address) if found is None else path(found)
 
 
 def _struct(call: Call, i: int, kind: str, address: int) -> str:
@@ -223,11 +144,11 @@ def _struct(call: Call, i: int, kind: str, address: int) -> str:
         return "NULL"
     written = ">" in kind[:2]
     if kind.startswith("<>") and call.result is not None and not call.error:
-        found = _block(call, address, True) or _block(call, address, False)
+        found = call.block(address, True) or call.block(address, False)
     elif written and not kind.startswith("<"):
-        found = _block(call, address, True) if not call.error else None
+        found = call.block(address, True) if not call.error else None
     else:
-        found = _block(call, address, False)
+        found = call.block(address, False)
     if found is None:
         return "[]" if kind.endswith("[ret]") and call.result == 0 else pointer(address)
     size, data = found
@@ -258,7 +179,7 @@ def _length(call: Call, address: int, data: bytes) -> str:
 def _option(call: Call, data: bytes) -> str:
     """A socket option's value.  getsockopt(2) says how many bytes of its buffer it wrote."""
     if call.name == "getsockopt":
-        length = _block(call, call.args[4], True)
+        length = call.block(call.args[4], True)
         data = data[: int.from_bytes(length[1][:4], "little")] if length is not None else data
     if len(data) != 4:
         return quoted(data)
@@ -266,168 +187,6 @@ def _option(call: Call, data: bytes) -> str:
     if signed(call.args[1]) == _SOL_SOCKET and signed(call.args[2]) == _SO_ERROR and value:
         return f"[{names.error(value)[0]}]"
     return f"[{value}]"
-
-
-def _data(call: Call, address: int, length: int, limit: int, back: bool) -> str:
-    """`length` bytes of data, the first `limit` of them shown."""
-    if not address:
-        return "NULL"
-    found = _block(call, address, back)
-    if found is None:
-        return '""' if length == 0 and (not back or call.result == 0) else pointer(address)
-    data = found[1][: min(length, limit)]
-    if call.files[0].startswith("NETLINK:[") and len(data) >= 16:
-        from dsight.calls.addresses import netlink
-
-        return netlink(data, call.files[0][9:].partition(":")[0], lambda rest: quoted(rest, length > len(data)))
-    return quoted(data, length > len(data))
-
-
-def _buffer_in(call: Call, i: int, value: int, limit: int) -> str:
-    return _data(call, value, call.args[i + 1], limit, False)
-
-
-def _buffer_out(call: Call, i: int, value: int, limit: int) -> str:
-    if call.result is None or call.error:
-        return pointer(value)
-    if call.name.startswith("readlink"):
-        limit = max(limit, call.result)
-    return _data(call, value, call.result, limit, True)
-
-
-def _cwd(call: Call, i: int, value: int, limit: int) -> str:
-    found = _block(call, value, True)
-    return pointer(value) if found is None or call.error else quoted(found[1][: found[0]].split(b"\0")[0])
-
-
-def _vectors(call: Call, address: int, count: int, limit: int, back: bool) -> str:
-    """[{iov_base="...", iov_len=5}, ...]; `back`: as far as the result says there is data."""
-    if not address:
-        return "NULL"
-    found = _block(call, address, back) or _block(call, address, False)
-    if found is None:
-        return pointer(address)
-    left = call.result if back and call.result is not None and not call.error else None
-    parts: list[str] = []
-    there = min(count, len(found[1]) // 16, structs.MOST)
-    for n in range(there):
-        base = int.from_bytes(found[1][16 * n : 16 * n + 8], "little")
-        size = int.from_bytes(found[1][16 * n + 8 : 16 * n + 16], "little")
-        known = size if left is None else min(size, left)
-        unknown = back and left is None
-        parts.append(
-            f"{{iov_base={pointer(base) if unknown else _data(call, base, known, limit, back)}, iov_len={size}}}"
-        )
-        left = None if left is None else left - known
-    return "[" + ", ".join(parts + ["..."] * (count > there)) + "]"
-
-
-def _vector_in(call: Call, i: int, value: int, limit: int) -> str:
-    return _vectors(call, value, call.args[i + 1], limit, False)
-
-
-def _vector_out(call: Call, i: int, value: int, limit: int) -> str:
-    return _vectors(call, value, call.args[i + 1], limit, True)
-
-
-def _message(call: Call, address: int, limit: int, back: bool) -> str:
-    """struct msghdr: name 0, length 8, iovecs 16, their number 24, control 32, length 40, flags 48."""
-    found = _block(call, address, back)
-    if found is None or len(found[1]) < 56:
-        return pointer(address)
-    words = [int.from_bytes(found[1][at : at + 8], "little") for at in range(0, 56, 8)]
-    name, length = words[0], words[1] & 0xFFFFFFFF
-    shown = "NULL"
-    if name:
-        block = _block(call, name, back)
-        shown = pointer(name) if block is None else structs.sockaddr(block[1][: block[0]])
-    text = f"{{msg_name={shown}, msg_namelen={length}, "
-    text += f"msg_iov={_vectors(call, words[2], words[3], limit, back)}, msg_iovlen={words[3]}"
-    if words[4] and words[5]:
-        block = _block(call, words[4], back)
-        text += f", msg_control={pointer(words[4]) if block is None else _control(block[1][: block[0]])}"
-    text += f", msg_controllen={words[5]}"
-    return f"{text}, msg_flags={names.flags(words[6] & 0xFFFFFFFF, 'msg')}}}"
-
-
-def _control(data: bytes) -> str:
-    """Control messages: struct cmsghdr, u64 length with itself, int level, int type; padded to 8."""
-    parts: list[str] = []
-    at = 0
-    while at + 16 <= len(data) and len(parts) < structs.MOST:
-        length = int.from_bytes(data[at : at + 8], "little")
-        if length < 16:
-            break
-        level, kind = (int.from_bytes(data[n : n + 4], "little", signed=True) for n in (at + 8, at + 12))
-        body = data[at + 16 : at + length]
-        words = [int.from_bytes(body[n : n + 4], "little", signed=True) for n in range(0, len(body) - 3, 4)]
-        label = names.enum(kind, "cmsg") if level == _SOL_SOCKET else str(kind)
-        if level == _SOL_SOCKET and kind == 1:
-            shown = str(words)
-        elif level == _SOL_SOCKET and kind == 2 and len(words) == 3:
-            shown = "{{pid={}, uid={}, gid={}}}".format(*words)
-        else:
-            shown = quoted(body[:32], len(body) > 32)
-        parts.append(
-            f"{{cmsg_len={length}, cmsg_level={names.enum(level, 'sol')}, cmsg_type={label}, cmsg_data={shown}}}"
-        )
-        at += length + 7 & ~7
-    return "[" + ", ".join(parts) + "]"
-
-
-def _message_in(call: Call, i: int, value: int, limit: int) -> str:
-    return _message(call, value, limit, False)
-
-
-def _message_out(call: Call, i: int, value: int, limit: int) -> str:
-    return pointer(value) if call.error or call.result is None else _message(call, value, limit, True)
-
-
-def _messages_in(call: Call, i: int, value: int, limit: int) -> str:
-    return _messages(call, value, call.args[i + 1], limit, False)
-
-
-def _messages_out(call: Call, i: int, value: int, limit: int) -> str:
-    if call.error or not call.result:
-        return pointer(value)
-    return _messages(call, value, call.result, limit, True)
-
-
-def _messages(call: Call, address: int, count: int, limit: int, back: bool) -> str:
-    """The first of an array of struct mmsghdr."""
-    return "[{msg_hdr=" + _message(call, address, limit, back) + "}" + (", ...]" if count > 1 else "]")
-
-
-def _argv(call: Call, i: int, value: int, limit: int) -> str:
-    """Pointers to strings, ended by NULL.  `call.seen` has the first; those of execve(2) that succeeded are whole in
-    `call.back` at address 0, but of a script's only behind those of its interpreter."""
-    found = _block(call, value, False)
-    asked, complete = ([], False) if found is None else _asked(call, found[1])
-    block = call.back.blocks.get(0)
-    if block is not None and not complete:
-        size, data = block
-        words = data.split(b"\0")[:-1] if size <= len(data) else data.split(b"\0")
-        rest = asked[1:]
-        at = next((n for n in range(1, len(words)) if words[n : n + len(rest)] == rest), 1) if rest else 0
-        shown = [quoted(word) for word in (asked[:1] + words[at:] if rest else words)]
-        return "[" + ", ".join(shown + ["..."] * (size > len(data))) + "]"
-    if found is None:
-        return pointer(value)
-    return "[" + ", ".join([_path(word) for word in asked] + ["..."] * (not complete)) + "]"
-
-
-def _asked(call: Call, pointers: bytes) -> tuple[list[bytes], bool]:
-    """The strings that were copied when the call began, and whether they are all."""
-    out: list[bytes] = []
-    for at in range(0, len(pointers) - 7, 8):
-        address = int.from_bytes(pointers[at : at + 8], "little")
-        if not address:
-            return out, True
-        text = call.seen.texts.get(address)
-        if text is None:
-            break
-        out.append(text)
-    return out, False
 
 
 # -- words whose meaning hangs on others
@@ -458,7 +217,7 @@ def _fcntl_argument(call: Call, i: int, value: int, limit: int) -> str:
     if command == _F_SETFL:
         return names.open_flags(value)
     if command in _LOCKS and not call.spec.narrow:
-        block = _block(call, value, False)
+        block = call.block(value, False)
         if block is not None and len(block[1]) >= 24:
             kind, whence = (int.from_bytes(block[1][n : n + 2], "little") for n in (0, 2))
             start, length = (int.from_bytes(block[1][n : n + 8], "little", signed=True) for n in (8, 16))
@@ -481,9 +240,9 @@ def _ioctl_request(value: int) -> str:
 
 def _ioctl_argument(call: Call, i: int, value: int, limit: int) -> str:
     request = call.args[1] & 0xFFFFFFFF
-    block = _block(call, value, True) if not call.error and call.result is not None else None
+    block = call.block(value, True) if not call.error and call.result is not None else None
     if request in (_FIONBIO, _FIOASYNC):
-        block = _block(call, value, False)
+        block = call.block(value, False)
     if block is None:
         return pointer(value)
     if request in (_FIONREAD, _FIONBIO, _FIOASYNC, *_PIDS):
@@ -500,7 +259,7 @@ def _ioctl_argument(call: Call, i: int, value: int, limit: int) -> str:
 def _prctl_argument(call: Call, i: int, value: int, limit: int) -> str:
     option = signed(call.args[0])
     if option in (15, 16):  # PR_SET_NAME, PR_GET_NAME: 16 bytes
-        block = _block(call, value, option == 16)
+        block = call.block(value, option == 16)
         return pointer(value) if block is None else quoted(block[1][:16].split(b"\0")[0])
     if option in (23, 24):  # PR_CAPBSET_READ, PR_CAPBSET_DROP
         return names.enum(signed(value), "cap")
@@ -584,9 +343,7 @@ _SIMPLE: dict[str, Callable[[int], str]] = {
 }
 
 _SPECIAL: dict[str, Callable[[Call, int, int, int], str]] = {
-    "buf<": _buffer_in, "buf>": _buffer_out, "cwd>": _cwd, "iov<": _vector_in, "iov>": _vector_out,
-    "msg<": _message_in, "msg>": _message_out, "mmsg<": _messages_in, "mmsg>": _messages_out, "argv": _argv,
-    "proto": _protocol, "optname": _option_name, "futexarg": _futex_time, "fcntlarg": _fcntl_argument,
+    **SHOW, "proto": _protocol, "optname": _option_name, "futexarg": _futex_time, "fcntlarg": _fcntl_argument,
     "ioctlarg": _ioctl_argument, "prctlarg": _prctl_argument,
 }  # fmt: skip
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 
 from dsight.calls import addresses
-from dsight.calls.decode import NOTHING, Call, Memory
+from dsight.calls.call import NOTHING, Call, Memory
 from dsight.calls.specs import EXECS, FORKS, NO_RETURN, Spec, guess
 from dsight.value import Value
 

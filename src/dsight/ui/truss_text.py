@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from dsight.calls import names, structs
-from dsight.calls.decode import Call, arguments, given_first, named_arguments, result
+from dsight.calls.call import Call
+from dsight.calls.decode import arguments, given_first, named_arguments, result
 from dsight.calls.join import Exec, Exit, Foreign, Fork, Signal, Unfinished
 from dsight.record import bounds
 from dsight.source import printable

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsight.calls import decode, names, narrow, specs, structs
-from dsight.calls.decode import Call, Memory, arguments, result
+from dsight.calls.call import Call, Memory
+from dsight.calls.decode import arguments, result
 from dsight.kernel import syscalls
 from dsight.ui.truss_text import Lines
 

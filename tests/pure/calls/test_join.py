@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsight.calls import addresses, specs
-from dsight.calls.decode import Call, arguments
+from dsight.calls.call import Call
+from dsight.calls.decode import arguments
 from dsight.calls.join import OTHER, SLOW, Exec, Exit, Foreign, Fork, Joiner, Signal, Unfinished
 from dsight.ui.truss_text import JsonLines, Lines
 
