@@ -4,8 +4,6 @@ to the diagnosis of an attempt.  Codes: docs/connection-record.md.
 
 from __future__ import annotations
 
-from os import uname
-
 from dsight.connections.diagnose import is_loopback, seconds
 from dsight.connections.model import Diagnosis, LookupReport
 from dsight.connections.naming import NOT_FOUND, is_local
@@ -80,11 +78,11 @@ def with_name(diagnosis: Diagnosis | None, named: Named | None, address: str | N
 
 
 def with_hosts(diagnosis: Diagnosis | None, address: str | None, pid: int, host: Host) -> Diagnosis | None:
-    """The diagnosis of an attempt to an address of which it is not known how the process came by it: for
-    some read hosts(5) themselves, as Go's do."""
+    """The diagnosis of an attempt to an address of which no lookup was seen: some programs read hosts(5)
+    themselves, as Go's do."""
     if diagnosis is None or diagnosis.code != "nothing-listens-here" or address is None or not is_loopback(address):
         return diagnosis
-    names = [name for name in host.named(address, pid) if not is_local(name, uname().nodename)]
+    names = host.named(address, pid)
     if not 0 < len(names) <= _LOOKED:  # of long lists, such as those against advertisements, none is likelier
         return diagnosis
     return diagnosis.replace(text=f"{diagnosis.text}; /etc/hosts gives {address} to {', '.join(names)}")

@@ -41,8 +41,12 @@ def test_new_sockets_are_looked_for_again_but_seldom_where_that_takes_long(monke
 
 
 def test_names_of_an_address_in_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a process whose lookups are not seen, since it has no C library."""
     text = "# 127.0.0.1 old\n127.0.0.1\tlocalhost db1 # x\n::1 localhost\n\n127.0.0.1 db1 db2\n127.0.0.10 other\n"
-    monkeypatch.setattr(module, "read_text", lambda path: text if path == "/proc/7/root/etc/hosts" else None)
-    host = KernelHost()
-    assert host.named("127.0.0.1", 7) == ("localhost", "db1", "db2")
-    assert host.named("127.0.0.2", 7) == () and host.named("127.0.0.1", 8) == ()
+    files = {"/proc/7/root/etc/hosts": text, "/proc/7/maps": "400000-401000 r-xp 00000000 08:01 7 /srv/shop\n"}
+    monkeypatch.setattr(module, "read_text", files.get)
+    host = KernelHost(keep=0)
+    assert host.named("127.0.0.1", 7) == ("db1", "db2")
+    assert host.named("127.0.0.2", 7) == host.named("::1", 7) == host.named("127.0.0.1", 8) == ()
+    files["/proc/7/maps"] += "7f0000-7f1000 r-xp 00000000 08:01 8 /usr/lib/x86_64-linux-gnu/libc.so.6\n"
+    assert host.named("127.0.0.1", 7) == ()
