@@ -189,6 +189,16 @@ def test_a_32_bit_program_and_what_it_becomes(tmp_path: Path) -> None:
     assert lines[-2].startswith("exit_group(7)") and lines[-1] == "+++ exited with 7 +++"
 
 
+def test_the_process_that_started_it_is_traced_without_itself(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = f"{sys.executable} -m dsight.ui.cli truss -e write,execve -o {out} -p $$"
+    # the shell's own calls end the wait: the tracer has begun when it has told of one
+    script = f"{command} & while [ ! -s {out} ]; do echo again >/dev/null; done; kill -INT $!; wait $!"
+    subprocess.run(["sh", "-c", script], timeout=60, check=True)
+    lines = out.read_text().splitlines()
+    assert lines and not [line for line in lines if "write(1</dev/null>" not in line], lines
+
+
 WAITING = """if True:
     import os, select, socket, sys, threading
     server = socket.create_server(("127.0.0.1", 0))

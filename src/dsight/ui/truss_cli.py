@@ -229,7 +229,7 @@ def _adopt(feed: Feed, targets: list[Target], calls: bool) -> list[Any]:
     from dsight.connections.processes import descendants
 
     events: list[Any] = []
-    known: set[int] = set()
+    known = {os.getpid()}  # to trace ourselves would never end: what we write makes records
     roots = frozenset(one.pid for one in targets)
     while new := (descendants(roots) if not targets[0].is_child else roots) - known:
         known |= new
