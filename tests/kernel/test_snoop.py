@@ -134,6 +134,7 @@ def headers(row: tuple[str, int, int, int, bytes]) -> tuple[Any, ...]:
         ({"hosts": (ipaddress.ip_network("127.0.0.0/9"),), "protocols": frozenset({1, 58})},
          lambda p: p.ip.protocol == 1),
         ({"devices": ("eth7",)}, lambda p: False),
+        ({"direction": "out"}, lambda p: not p.received),
     ],
 )  # fmt: skip
 def test_a_filter_takes_those_only_and_in_the_kernel(lab: Lab, wanted: dict[str, Any], shown: Any) -> None:

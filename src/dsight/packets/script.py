@@ -48,12 +48,14 @@ class Filter(Value):
     """Which packets; an empty field takes all."""
 
     pids: frozenset[int] = frozenset()  # these and what they start; the processes there are by now
+    started: bool = False  # they are children of ours that have not called execve(2) yet
     comms: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     ports: frozenset[int] = frozenset()  # either end
     hosts: tuple[IPv4Network | IPv6Network, ...] = ()  # either end
     protocols: frozenset[int] = frozenset()
     netns: frozenset[int] = frozenset()  # inode numbers
+    direction: str = ""  # "in" or "out"
 
 
 class Program(Value):
@@ -98,15 +100,35 @@ def script(
     return Program(options + text, _records(text))
 
 
+_FORK = """rawtp:::sched_process_fork
+/snoop_tree[args[0]->tgid] != snoop_tree[args[1]->tgid]/
+{
+	snoop_tree[args[1]->tgid] = snoop_tree[args[0]->tgid];
+}"""
+# A command's process is not named in the text, so that its program is compiled once (image_cache).
+_STARTED = """int snoop_root;
+
+BEGIN
+{
+	snoop_root = pid;
+}
+
+rawtp:::sched_process_exec
+/args[0]->real_parent->tgid == snoop_root/
+{
+	snoop_tree[args[0]->tgid] = 1;
+}
+
+"""
+
+
 def _begin(wanted: Filter) -> str:
     if not wanted.pids:
         return ""
+    if wanted.started:
+        return _STARTED + _FORK
     first = "".join([f"\tsnoop_tree[{pid:d}] = 1;\n" for pid in sorted(wanted.pids)])
-    return (
-        f"BEGIN\n{{\n{first}}}\n\n"
-        "rawtp:::sched_process_fork\n/snoop_tree[args[0]->tgid] != snoop_tree[args[1]->tgid]/\n"
-        "{\n\tsnoop_tree[args[1]->tgid] = snoop_tree[args[0]->tgid];\n}"
-    )
+    return f"BEGIN\n{{\n{first}}}\n\n{_FORK}"
 
 
 def _name(wanted: Filter, probes: str, when: str) -> str:
@@ -141,6 +163,9 @@ def _drop(unless: str, before: str = "") -> str:
 
 def _where(wanted: Filter) -> str:
     text = ""
+    if wanted.direction:
+        other = "send" if wanted.direction == "in" else "receive"
+        text += f"ip:::{other}\n{{\n\tthis->take = 0;\n}}\n\n"
     if wanted.netns:
         zones = " || ".join([f"this->zone == {number:d}" for number in sorted(wanted.netns)])
         text += _drop(zones, "\tthis->zone = net_dev_zone[this->skb->dev];\n")

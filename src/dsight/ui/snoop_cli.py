@@ -71,6 +71,7 @@ def _parser() -> ArgumentParser:
     which.add_argument("--comm", metavar="NAME", action="append", default=[],
                        help="of processes of this name; * and ? match")  # fmt: skip
     which.add_argument("-i", metavar="DEVICE", dest="devices", action="append", default=[], help="by this device")
+    which.add_argument("-Q", choices=("in", "out"), dest="direction", default="", help="received, or sent, ones only")
     which.add_argument("--netns", metavar="NAME|PID|INODE", action="append", default=[],
                        help="in this network namespace")  # fmt: skip
     which.add_argument("--port", metavar="PORT", action="append", default=[], help="from or to this port (or: 80,443)")
@@ -126,10 +127,13 @@ def _filter(arguments: Namespace, targets: list[Target]) -> Filter:
     from dsight.ui import places
 
     pids = frozenset(one.pid for one in targets)
+    started = any(one.is_child for one in targets)
     return Filter(
-        pids=pids if not targets or targets[0].is_child else frozenset(descendants(pids)),
+        pids=pids if started or not pids else frozenset(descendants(pids)),
+        started=started,
         comms=tuple(arguments.comm),
         devices=tuple(arguments.devices),
+        direction=arguments.direction,
         ports=frozenset(_port(text) for option in arguments.port for text in option.split(",")),
         hosts=tuple(_network(text) for text in arguments.host),
         protocols=frozenset(number for option in arguments.proto for text in option.split(",")

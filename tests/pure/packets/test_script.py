@@ -27,6 +27,12 @@ def test_a_kernel_that_does_not_tell_of_calls() -> None:
     assert "sock_send_length" not in script(Filter(), 512, calls=False).text
 
 
+def test_a_command_s_program_is_the_same_each_time() -> None:
+    one, two = (script(Filter(pids=frozenset({pid}), started=True), 512).text for pid in (1234567, 1234568))
+    assert one == two and "1234567" not in one
+    assert "snoop_tree[1234567] = 1;" in script(Filter(pids=frozenset({1234567})), 512).text
+
+
 def test_networks_word_by_word() -> None:
     text = script(Filter(hosts=(ipaddress.ip_network("2001:db8::/32"),)), 512).text
     assert text.count("*(uint32_t *)(this->ip + 8) &") == text.count("*(uint32_t *)(this->ip + 24) &") == 1
