@@ -1,9 +1,11 @@
 """How the watcher bears a burst: connections from many processes over loopback, each accounted for.
 
-    python bench/burst.py [CONNECTIONS [PROCESSES [RATE [OPTION OF DSIGHT ..]]]]   (root; 100000, 50 and 0)
+    python bench/burst.py [accepted] [CONNECTIONS [PROCESSES [RATE [OPTION OF DSIGHT ..]]]]   (root; 100000, 50 and 0)
 
-RATE: connections a second of all processes together, 0 as fast as they can.  Prints how long the burst took, how long the watcher needed, what it reported, what was lost; exit
-status 1 if an attempt told has not exactly one outcome, or one is neither told nor counted as lost.
+The connections are refused, or with `accepted` taken, and closed by who takes them.  RATE: connections a second of
+all processes together, 0 as fast as they can.  Prints how long the burst took, how long the watcher needed, what it
+reported, what was lost; exit status 1 if an attempt told has not exactly one outcome, or one is neither told nor
+counted as lost.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import collections
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -19,10 +22,11 @@ import tempfile
 import time
 
 NAME = "x-burst"
+SERVERS = 8  # ports, since one has only so many local ports to connect it with
 
 
-def process(port: int, connections: int, rate: float = 0) -> None:
-    """A child: connections to a closed port of 127.0.0.1, one after another, so many a second."""
+def process(ports: list[int], connections: int, rate: float = 0) -> None:
+    """A child: connections to ports of 127.0.0.1, one after another, so many a second."""
     with open("/proc/self/comm", "w") as file:
         file.write(NAME)
     began = time.monotonic()
@@ -30,13 +34,33 @@ def process(port: int, connections: int, rate: float = 0) -> None:
         if rate and n % 32 == 0:
             time.sleep(max(began + n / rate - time.monotonic(), 0))
         with socket.socket() as s:
-            s.connect_ex(("127.0.0.1", port))
+            if s.connect_ex(("127.0.0.1", ports[n % len(ports)])) == 0:
+                s.recv(1)
 
 
-def burst(connections: int, processes: int, rate: int, *options: str) -> dict[str, float]:
+def server(sockets: list[socket.socket]) -> None:
+    """A child: takes connections, and closes them."""
+    poll = select.epoll()
+    for s in sockets:
+        poll.register(s, select.EPOLLIN)
+    by_number = {s.fileno(): s for s in sockets}
+    while True:
+        for number, _ in poll.poll():
+            by_number[number].accept()[0].close()
+
+
+def burst(accepted: bool, connections: int, processes: int, rate: int, *options: str) -> dict[str, float]:
     """One burst under `dsight --json`; figures in seconds and counts."""
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        sockets = [socket.socket() for _ in range(SERVERS if accepted else 1)]
+        for s in sockets:
+            s.bind(("127.0.0.1", 0))
+            if accepted:
+                s.listen(4096)
+        ports = [s.getsockname()[1] for s in sockets]
+        serving = os.fork() if accepted else 0
+        if accepted and not serving:
+            server(sockets)
         line = [sys.executable, "-m", "dsight.ui.cli", "--json", "--comm", NAME, "--no-names", "--no-summary", *options]
         watcher = subprocess.Popen(line, stdout=out, stderr=err)
         try:
@@ -49,7 +73,7 @@ def burst(connections: int, processes: int, rate: int, *options: str) -> dict[st
             for _ in range(processes):
                 pid = os.fork()
                 if not pid:
-                    process(closed.getsockname()[1], connections // processes, rate / processes)
+                    process(ports, connections // processes, rate / processes)
                     os._exit(0)
                 children.append(pid)
             for pid in children:
@@ -62,6 +86,11 @@ def burst(connections: int, processes: int, rate: int, *options: str) -> dict[st
             if watcher.returncode is None:
                 watcher.kill()
                 watcher.wait()
+            if serving:
+                os.kill(serving, signal.SIGKILL)
+                os.waitpid(serving, 0)
+            for s in sockets:
+                s.close()
         out.seek(0)
         outcomes: collections.Counter[str] = collections.Counter()
         attempts, lost, attempts_lost, unknown = set(), 0, 0, 0
@@ -92,8 +121,11 @@ def burst(connections: int, processes: int, rate: int, *options: str) -> dict[st
 
 
 def main() -> int:
-    connections, processes, rate = (int(n) for n in (sys.argv[1:4] + ["100000", "50", "0"][len(sys.argv[1:4]) :]))
-    found = burst(connections, processes, rate, *sys.argv[4:])
+    words = sys.argv[1:]
+    accepted = words[:1] == ["accepted"]
+    words = words[accepted:]
+    connections, processes, rate = (int(n) for n in (words[:3] + ["100000", "50", "0"][len(words[:3]) :]))
+    found = burst(accepted, connections, processes, rate, *words[3:])
     for name, value in found.items():
         print(f"{name:<16}{value:>10}")
     whole = found["attempts"] + found["attempts lost"] == found["made"]

@@ -57,7 +57,7 @@ def load(port: int, span: float, rate: int, processes: int = 4) -> None:
     for _ in range(processes):
         pid = os.fork()
         if not pid:
-            burst.process(port, int(rate * span) // processes, rate / processes)
+            burst.process([port], int(rate * span) // processes, rate / processes)
             os._exit(0)
         children.append(pid)
     for pid in children:

@@ -24,8 +24,11 @@ class Callers:
         self._all: dict[int, Who | None] = {}  # None: of no interest
 
     def see(self, who: Who) -> None:
-        """A thread has been recorded."""
-        self._all.pop(who.tid, None)
+        """A thread has been recorded.  One that is as it was stays the same object, arguments included: much
+        hangs on it."""
+        before = self._all.pop(who.tid, None)
+        if before is not None and _facts(before) == _facts(who):
+            who = before
         if len(self._all) >= LIMIT:
             del self._all[next(iter(self._all))]
         self._all[who.tid] = who if self._takes(who) else None
@@ -33,7 +36,7 @@ class Callers:
     def args(self, args: Args) -> None:
         """The arguments of the process of which a thread has just been recorded."""
         who = self._all.get(args.tid)
-        if who is not None:
+        if who is not None and (who.args, who.args_size) != (args.data, args.size):
             self._all[args.tid] = who.replace(args=args.data, args_size=args.size)
 
     def of(self, tid: int) -> Who | None:
@@ -49,3 +52,8 @@ class Callers:
             who = Who(0, call.tid, call.pid, call.comm, call.uid, 0, 0, ())
             return who if self._takes(who) else None
         return who
+
+
+def _facts(who: Who) -> tuple[object, ...]:
+    """All but when it was recorded, and the arguments."""
+    return (who.pid, who.comm, who.uid, who.start, who.cgroup, who.parents, who.flags, who.uring, who.compat)

@@ -130,7 +130,7 @@ class Lives:
         if len(self._processes) >= PROCESSES:
             self._processes.clear()
         one = self._processes.setdefault((who.pid, who.start, who.comm), who)
-        self._open[change.sock] = change.replace(who=one)
+        self._open[change.sock] = change if one is who else change.replace(who=one)
 
     def tick(self, now: int) -> list[Change]:
         """Nothing: a connection may stand for years."""

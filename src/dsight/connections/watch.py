@@ -302,7 +302,7 @@ class Watcher:
         told = change.event != "attempt"
         where = place(change, self._host, told, known.own)
         known.own = where.self_
-        if where.self_ and change.protocol in _SYNS and change.outcome != "connected":
+        if where.self_ and change.protocol in _SYNS and change.outcome not in ("connected", "refused"):
             where = self._with_queue(change, known, where)
         return self._made(change, known, where, self._why(change, where) if told else None)
 

@@ -336,6 +336,19 @@ def test_who_was_lost_and_the_call_itself_says_a_little() -> None:
     assert played(who()).who.parents == ((1, "init"),)
 
 
+def test_who_is_recorded_again() -> None:
+    """As before: the same object; with other arguments, or another parent: what is new."""
+    tracker = Tracker()
+    play(who(), Args(TID, 4, b"app\0"), tracker=tracker)
+    first = tracker.caller(TID)
+    play(who(T + 9), Args(TID, 4, b"app\0"), tracker=tracker)
+    assert tracker.caller(TID) is first
+    play(who(T + 9), Args(TID, 4, b"APP\0"), tracker=tracker)
+    assert tracker.caller(TID).args == b"APP\0"
+    play(who(T + 9).replace(parents=()), tracker=tracker)
+    assert (tracker.caller(TID).parents, tracker.caller(TID).args) == ((), None)
+
+
 def test_of_no_interest() -> None:
     tracker = Tracker(takes=lambda who: who.comm != "app")
     assert play(connect(), state(T + 50, CLOSE, 111), tracker=tracker) == [] and tracker.begun == 1
