@@ -7,7 +7,7 @@ SBIN ?= /usr/sbin
 ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: help setup watch test lint format bench curves story golden install uninstall clean
+.PHONY: help setup watch test lint format bench curves story golden docs compare install uninstall clean
 
 help:                   ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -52,6 +52,15 @@ story:                  ## the README's story: run it, and `make watch` in anoth
 golden:                 ## run the golden cases and write what they printed back into them
 	@tools/setup test
 	@.venv/bin/python -m dsight.testing.golden --write tests/golden
+
+docs:                   ## make the transcripts of docs/connections.md and README.md, and the picture, anew (root, jq, tmux)
+	@tools/setup run
+	@.venv/bin/python tools/connections_doc.py
+	@tools/watch-screenshot
+
+compare:                ## what other tools see of the same failures, as a table (root; ARGS='--write')
+	@tools/setup run
+	@.venv/bin/python bench/compare.py $(ARGS)
 
 install: setup          ## link dsight and dtrace into /usr/sbin, where scripts' first lines look (SBIN=...)
 	@for c in dsight dtrace; do \
