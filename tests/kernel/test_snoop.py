@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import json
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -237,6 +238,67 @@ def options(data: bytes) -> dict[int, bytes]:
             return found
         found[kind] = data[at + 4 : at + 4 + size]
         at += 4 + (size + 3) // 4 * 4
+
+
+def test_sockets_older_than_the_trace_are_of_who_held_them() -> None:
+    """Of a process that is gone when the packets are read, too; the filter by process takes them."""
+    with subprocess.Popen(
+        [sys.executable, "-ISc", OLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as old:
+        assert old.stdin is not None and old.stdout is not None
+        zone = int(old.stdout.readline())
+        for wanted in (Filter(netns=frozenset({zone})), Filter(pids=frozenset({old.pid}))):
+            with contextlib.closing(Machine()) as machine, Feed(machine, wanted, KernelHost()) as feed:
+                old.stdin.write("go\n")
+                old.stdin.flush()
+                old.stdout.readline()
+                if wanted.pids:
+                    old.stdin.close()
+                    old.wait(20)
+                packets = feed.stop()
+            assert {p.data[9] for p in packets} == {6, 17}
+            unknown = [p for p in packets if p.owner is None or p.owner.pid != old.pid]
+            # of the old connection: what arrives before the receiving socket has sent
+            assert len(unknown) <= 1 and all(p.received and not p.data[33] & 2 for p in unknown)
+
+
+OLD = """
+import ctypes, os, socket, subprocess, sys
+ctypes.CDLL(None).unshare(0x40000000)  # CLONE_NEWNET
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+server = socket.create_server(("127.0.0.1", 7001))
+client = socket.create_connection(("127.0.0.1", 7001))
+accepted, _ = server.accept()
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.bind(("127.0.0.1", 7002))
+print(os.stat("/proc/self/ns/net").st_ino, flush=True)
+for _ in sys.stdin:
+    client.send(b"x")
+    accepted.recv(9)
+    sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sender.sendto(b"x", ("127.0.0.1", 7002))
+    udp.recv(9)
+    another = socket.create_connection(("127.0.0.1", 7001))
+    server.accept()[0].close()
+    print(flush=True)
+"""
+
+
+def test_packets_that_are_lost_are_counted() -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as two,
+    ):
+        one.bind(("127.0.0.1", 0))
+        two.connect(one.getsockname())
+        wanted = Filter(ports=frozenset({one.getsockname()[1]}))
+        with contextlib.closing(Machine()) as machine, Feed(machine, wanted, KernelHost(), buffer=1 << 16) as feed:
+            for _ in range(1000):
+                two.send(b"x" * 60)
+                one.recv(99)
+            packets = feed.stop()
+            assert feed.lost
+            assert 2000 <= len(packets) + feed.lost <= 2001  # the process's name
 
 
 def test_lines_end_after_so_many(lab: Lab) -> None:
