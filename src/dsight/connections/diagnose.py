@@ -8,6 +8,7 @@ A text states what is known, and says so where something is not.  Codes: docs/co
 
 from __future__ import annotations
 
+from dsight.connections.attempts import SECOND
 from dsight.connections.drops import DROPPERS, NEIGHBOUR, UNSAID
 from dsight.connections.lives import reset_early
 from dsight.connections.model import Diagnosis, Endpoint, Listener, endpoint_text
@@ -213,7 +214,7 @@ def _aborted(change: Change, where: Place, host: Host) -> Diagnosis | None:
     return Diagnosis(
         "gave-up",
         f"the application closed the socket or ended after {seconds(change.waited)}; {_syns(change)}, "
-        f"the network had not answered{_own(where)}",
+        f"the network had not answered{_own(where)}{_hasty(change)}",
     )
 
 
@@ -319,6 +320,11 @@ def _no_neighbour(change: Change) -> str:
 
 def _syns(change: Change) -> str:
     return f"{change.syns} SYN{'' if change.syns == 1 else 's'} sent"
+
+
+def _hasty(change: Change) -> str:
+    """Of one that waited too short a time for a lost SYN to be sent again: RFC 6298, section 2."""
+    return "; a SYN that is lost is sent again after 1 s" if change.waited < SECOND and change.syns == 1 else ""
 
 
 def _own(where: Place) -> str:

@@ -145,7 +145,9 @@ def test_listener_full() -> None:
 
 def test_gave_up() -> None:
     code, text = why(change("aborted", waited=2_500_000_000, syns=2, by="caller"), FakeHost())
-    assert code == "gave-up" and "2.5 s" in text and "2 SYNs sent" in text
+    assert code == "gave-up" and "2.5 s" in text and "2 SYNs sent" in text and "sent again" not in text
+    hasty = why(change("aborted", waited=250_000_000, syns=1, by="caller"), FakeHost())[1]
+    assert hasty.endswith("; a SYN that is lost is sent again after 1 s")
     code, text = why(change("unreachable", 113, by="caller", soft_error=113), FakeHost())
     assert code == "host-unreachable" and "ICMP" in text and "closed" in text
 
