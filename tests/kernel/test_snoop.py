@@ -6,6 +6,7 @@ import collections
 import contextlib
 import ipaddress
 import json
+import os
 import shutil
 import socket
 import struct
@@ -136,14 +137,18 @@ def headers(row: tuple[str, int, int, int, bytes]) -> tuple[Any, ...]:
          lambda p: p.ip.protocol == 1),
         ({"devices": ("eth7",)}, lambda p: False),
         ({"direction": "out"}, lambda p: not p.received),
+        ({"comms": ("snoop-c?ient",)}, lambda p: p.owner is not None and p.owner.comm == "snoop-client"),
+        ({"uids": frozenset({os.getuid()})}, lambda p: p.owner is not None),
+        ({"uids": frozenset({4242})}, lambda p: False),
     ],
 )  # fmt: skip
 def test_a_filter_takes_those_only_and_in_the_kernel(lab: Lab, wanted: dict[str, Any], shown: Any) -> None:
     said, packets, taken = snooped(lab, **wanted)
     assert all(shown(p) for p in packets)
-    assert bool(packets) == ("devices" not in wanted)
+    assert bool(packets) == ("devices" not in wanted and 4242 not in wanted.get("uids", ()))
     # what the kernel passes in vain: packets that are nobody's (two SYNs, the RST, ICMP) where processes are asked for
-    assert taken - len(packets) <= (6 if "comms" in wanted else 0)
+    in_kernel = wanted.get("comms") != ("snoop-c?ient",)
+    assert taken - len(packets) <= (6 if {"comms", "uids"} & set(wanted) else 0) or not in_kernel
     if "hosts" in wanted and "protocols" in wanted:  # the error, received, is of the process that sent the query
         assert [p.owner.pid if p.owner else p.nobody for p in packets] == ["kernel", said["client"]]
 

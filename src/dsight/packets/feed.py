@@ -5,6 +5,7 @@ from __future__ import annotations
 from dsight.consumer.decode import Decoder
 from dsight.lang.catalog import Probe
 from dsight.lang.macros import Macros
+from dsight.packets.choice import Choice
 from dsight.packets.decode import Ip, parse
 from dsight.packets.owners import Owners
 from dsight.packets.script import Filter, script
@@ -59,8 +60,7 @@ class Feed:
         self.lost = 0
         self.unread = 0
         self._host = host
-        self._wanted = wanted
-        self._mine = set(wanted.pids)
+        self._choice = Choice(wanted)
         self._owners = Owners(host)
         self._packets: list[Packet] = []
         image, self._loaded = here.image([Source("snoop", self.program.text)], Macros.of_process((), "snoop", None))
@@ -95,27 +95,10 @@ class Feed:
         time, pid, ours, received, forwarded, inode, netns, device, wire = values
         ip = parse(data, wire)
         owner = None if forwarded else self._owners.of(pid, inode, ip, bool(received), netns)
-        if not self._takes(owner, ours):
+        if not self._choice.takes(owner, ours):
             return
         nobody = "forwarded" if forwarded else "" if owner else self._owners.nobody(pid, ip)
         self._packets.append(Packet(time, owner, nobody, bool(received), netns, _text(device), wire, data, ip))
-
-    def _takes(self, owner: Owner | None, ours: int) -> bool:
-        """What the kernel left to be decided here."""
-        if not self._mine and not self._wanted.comms:
-            return True
-        if owner is None:
-            return False
-        if self._mine:
-            if ours == 1:
-                self._mine.add(owner.pid)
-            elif owner.pid not in self._mine:
-                return False
-        if not self._wanted.comms:
-            return True
-        from fnmatch import fnmatchcase
-
-        return any(fnmatchcase(owner.comm, comm) for comm in self._wanted.comms)
 
     # -- use
 

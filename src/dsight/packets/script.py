@@ -50,12 +50,19 @@ class Filter(Value):
     pids: frozenset[int] = frozenset()  # these and what they start; the processes there are by now
     started: bool = False  # they are children of ours that have not called execve(2) yet
     comms: tuple[str, ...] = ()
+    uids: frozenset[int] = frozenset()
+    cgroups: tuple[tuple[int, int], ...] = ()  # level in the hierarchy, id (kernel_filter.cgroup)
     devices: tuple[str, ...] = ()
     ports: frozenset[int] = frozenset()  # either end
     hosts: tuple[IPv4Network | IPv6Network, ...] = ()  # either end
     protocols: frozenset[int] = frozenset()
     netns: frozenset[int] = frozenset()  # inode numbers
     direction: str = ""  # "in" or "out"
+
+    @property
+    def who(self) -> Kernel:
+        """What it asks of processes, but for their descent."""
+        return Kernel(comms=self.comms, uids=self.uids, cgroups=self.cgroups)
 
 
 class Program(Value):
@@ -137,11 +144,11 @@ def _name(wanted: Filter, probes: str, when: str) -> str:
         f"/* Name */\n{probes}\n/this->called/\n"
         "{\n\tsnoop_known[pid] = 1;\n\ttrace(pid); trace(stringof(curthread->group_leader->comm));\n}"
     )
-    if not wanted.comms:
+    if not wanted.who.any:
         return text
     return (
         f"{text}\n\n{probes}\n/this->called/\n{{\n\tsnoop_called[pid] = 0;\n}}\n\n"
-        f"{Kernel(comms=wanted.comms).who(probes, 'this->called')}"
+        f"{wanted.who.who(probes, 'this->called')}"
         f"{probes}\n/this->called/\n{{\n\tsnoop_called[pid] = 1;\n}}"
     )
 
@@ -217,15 +224,14 @@ def _what(wanted: Filter) -> str:
 
 def _whose(wanted: Filter) -> str:
     """Packets of nobody pass, as do ICMP's: the flow they are of is known to packets.owners."""
-    tests = []
-    if wanted.pids:
-        tests.append("snoop_tree[this->pid] != 0")
-    if wanted.comms:
-        tests.append("(!snoop_known[this->pid] || snoop_called[this->pid] != 0)")
-    if not tests:
+    if not wanted.pids and not wanted.who.any:
         return ""
+    known = "1"
+    if wanted.who.any:
+        known = "!snoop_known[this->pid] ? 2 : snoop_called[this->pid] != 0"
+    if wanted.pids:
+        known = f"snoop_tree[this->pid] == 0 ? 0 : {known.replace('? 2', '? 3')}"
     nobody = "this->pid == 0 || this->proto == 1 || this->proto == 58 || (this->proto == 6 && this->pid == -2) ? 2 : 0"
-    known = " && ".join(tests)
     return _drop("this->ours != 0", f"\tthis->ours = this->forwarded ? 0 : this->pid > 0 ? ({known}) : ({nobody});\n")
 
 

@@ -6,7 +6,8 @@
  * process has gone.
  *
  *   this->pid     whose packet it is; 0 where that is not known here, -1 for the kernel's own, -2 for no socket's
- *   this->ours    whether the filter takes that process; 2 where that is for packets.feed to find out
+ *   this->ours    whether the filter takes that process: 0 no, 1 yes; 2 is for packets.choice to find out, 3 too but for
+ *                 its descent, which is right
  */
 #pragma D option quiet
 #pragma D option strsize=16

@@ -193,7 +193,7 @@ def _selection(arguments: Namespace) -> Selection:
         tuple(arguments.comm),
         frozenset(places.port(text) for option in arguments.port for text in option.split(",")),
         tuple(places.network(text) for text in arguments.to if not places.is_path(text)),
-        frozenset(_uid(text) for text in arguments.user),
+        frozenset(places.uid(text) for text in arguments.user),
         arguments.failed,
         tuple(text for text in arguments.to if places.is_path(text)),
         accepted=arguments.accepted,
@@ -204,25 +204,14 @@ def _selection(arguments: Namespace) -> Selection:
     )
 
 
-def _uid(text: str) -> int:
-    import pwd
-
-    if text.isascii() and text.isdigit():
-        return int(text)
-    try:
-        return pwd.getpwnam(text).pw_uid
-    except KeyError:
-        raise UsageError(f"--user: there is no user '{text}'") from None
-
-
 def _watch(arguments: Namespace) -> int:
-    from dsight.ui import target
+    from dsight.ui import places, target
 
     if arguments.version:
         return main(["--version"])
     selection = _selection(arguments)
     expectations = _expectations(arguments)
-    command = None if arguments.command is None else target.start(_words(arguments.command))
+    command = None if arguments.command is None else target.start(places.words(arguments.command))
     targets = [command] if command is not None else []
     try:
         targets += [target.grab(pid) for pid in arguments.pids]
@@ -248,18 +237,6 @@ def _expectations(arguments: Namespace) -> Expectations | None:
     return Expectations([parse(text, addresses) for text in arguments.expect])
 
 
-def _words(line: str) -> list[str]:
-    from shlex import split
-
-    try:
-        words = split(line)
-    except ValueError as error:
-        raise UsageError(f"-c: {str(error).lower()}") from None
-    if not words:
-        raise UsageError("-c: there is no command")
-    return words
-
-
 def _nothing(arguments: Namespace) -> str:
     """What is said where there was nothing to show of a command; many speak to their server by a UNIX socket."""
     narrow = arguments.failed or arguments.outcome or arguments.port or arguments.to or arguments.comm
@@ -270,8 +247,9 @@ def _nothing(arguments: Namespace) -> str:
 def _ending(line: str, code: int, status: int) -> str:
     """How the command ended, in words."""
     from dsight.source import printable
+    from dsight.ui.places import words
 
-    name = printable(_words(line)[0])
+    name = printable(words(line)[0])
     if os.WIFSIGNALED(status):
         import signal
 

@@ -1,4 +1,4 @@
-"""--to, --port, --cgroup, --unit, --container, --netns and --outcome: what their words mean."""
+"""-c, --user, --to, --port, --cgroup, --unit, --container, --netns and --outcome: what their words mean."""
 
 from __future__ import annotations
 
@@ -91,16 +91,42 @@ def port(text: str) -> int:
     raise UsageError(f"--port: '{text}' is not a port (0 to 65535)")
 
 
-def network(text: str) -> IPv4Network | IPv6Network:
+def network(text: str, option: str = "--to", more: str = " or /run/x.sock") -> IPv4Network | IPv6Network:
+    """An address or a network; `more`: what else the option takes, for the hint."""
     from ipaddress import ip_network
 
     try:
         return ip_network(text.strip("[]"), strict=False)
     except ValueError:
         raise UsageError(
-            f"--to: '{text}' is not an address or a network",
-            "such as 10.1.2.3, 10.0.0.0/8, 2001:db8::/32 or /run/x.sock",
+            f"{option}: '{text}' is not an address or a network",
+            f"such as 10.1.2.3, 10.0.0.0/8, 2001:db8::/32{more}",
         ) from None
+
+
+def uid(text: str) -> int:
+    """A user by number or name."""
+    import pwd
+
+    if text.isascii() and text.isdigit():
+        return int(text)
+    try:
+        return pwd.getpwnam(text).pw_uid
+    except KeyError:
+        raise UsageError(f"--user: there is no user '{text}'") from None
+
+
+def words(line: str) -> list[str]:
+    """The words of -c's command."""
+    from shlex import split
+
+    try:
+        found = split(line)
+    except ValueError as error:
+        raise UsageError(f"-c: {str(error).lower()}") from None
+    if not found:
+        raise UsageError("-c: there is no command")
+    return found
 
 
 def outcome(text: str) -> str:

@@ -15,7 +15,6 @@ from dsight.errors import Error, UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from ipaddress import IPv4Network, IPv6Network
     from typing import BinaryIO
 
     from dsight.packets.feed import Feed
@@ -35,11 +34,11 @@ examples:
 
 def main(argv: list[str]) -> int:
     """The subcommand; argv without its name."""
-    from dsight.ui import target
+    from dsight.ui import places, target
 
     arguments = _parser().parse_args(argv)
     _check(arguments)
-    words = _words(arguments.line)
+    words = [] if arguments.line is None else places.words(arguments.line)
     targets: list[Target] = []
     output = _output(arguments.write)
     try:
@@ -70,6 +69,10 @@ def _parser() -> ArgumentParser:
                        help="of a process and its descendants; end when it ends")  # fmt: skip
     which.add_argument("--comm", metavar="NAME", action="append", default=[],
                        help="of processes of this name; * and ? match")  # fmt: skip
+    which.add_argument("--user", metavar="USER", action="append", default=[], help="of processes of this user")
+    which.add_argument("--cgroup", metavar="PATH", action="append", default=[], help="of a cgroup and all below it")
+    which.add_argument("--unit", metavar="NAME", action="append", default=[], help="of a systemd unit")
+    which.add_argument("--container", metavar="ID|NAME", action="append", default=[], help="of a container")
     which.add_argument("-i", metavar="DEVICE", dest="devices", action="append", default=[], help="by this device")
     which.add_argument("-Q", choices=("in", "out"), dest="direction", default="", help="received, or sent, ones only")
     which.add_argument("--netns", metavar="NAME|PID|INODE", action="append", default=[],
@@ -107,20 +110,6 @@ def _check(arguments: Namespace) -> None:
         raise UsageError("-w -: a file of packets is nothing for a terminal", "dsight snoop -w - | wireshark -k -i -")
 
 
-def _words(line: str | None) -> list[str]:
-    from shlex import split
-
-    if line is None:
-        return []
-    try:
-        words = split(line)
-    except ValueError as error:
-        raise UsageError(f"-c: {str(error).lower()}") from None
-    if not words:
-        raise UsageError("-c: there is no command")
-    return words
-
-
 def _filter(arguments: Namespace, targets: list[Target]) -> Filter:
     from dsight.connections.processes import descendants
     from dsight.packets.script import Filter
@@ -132,31 +121,16 @@ def _filter(arguments: Namespace, targets: list[Target]) -> Filter:
         pids=pids if started or not pids else frozenset(descendants(pids)),
         started=started,
         comms=tuple(arguments.comm),
+        uids=frozenset(places.uid(text) for text in arguments.user),
+        cgroups=places.cgroups(arguments.cgroup, arguments.unit, arguments.container),
         devices=tuple(arguments.devices),
         direction=arguments.direction,
-        ports=frozenset(_port(text) for option in arguments.port for text in option.split(",")),
-        hosts=tuple(_network(text) for text in arguments.host),
+        ports=frozenset(places.port(text) for option in arguments.port for text in option.split(",")),
+        hosts=tuple(places.network(text, "--host", "") for text in arguments.host),
         protocols=frozenset(number for option in arguments.proto for text in option.split(",")
                             for number in _protocol(text)),
         netns=frozenset(places.namespace(text) for text in arguments.netns),
     )  # fmt: skip
-
-
-def _port(text: str) -> int:
-    if text.isascii() and text.isdigit() and int(text) <= 65535:
-        return int(text)
-    raise UsageError(f"--port: '{text}' is not a port (0 to 65535)")
-
-
-def _network(text: str) -> IPv4Network | IPv6Network:
-    from ipaddress import ip_network
-
-    try:
-        return ip_network(text.strip("[]"), strict=False)
-    except ValueError:
-        raise UsageError(
-            f"--host: '{text}' is not an address or a network", "such as 10.1.2.3, 10.0.0.0/8 or 2001:db8::/32"
-        ) from None
 
 
 def _protocol(text: str) -> tuple[int, ...]:
