@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from dsight.calls.specs import Spec
 
+MOST = 16  # descriptors named of a call that waits for several
+
 # Tables of a process's network: file, family, type, protocol.
 _TABLES = (
     ("tcp", addresses.AF_INET, 1, 6),
@@ -43,6 +45,7 @@ def is_32_bit(pid: int) -> bool:
 def in_progress(pid: int, specs: Mapping[int, Spec], now: int) -> list[Call]:
     """The calls that a process's threads wait in, of those in `specs`; `now` stands for when they began."""
     calls = []
+    files = _Files(pid)
     offset = FIRST if is_32_bit(pid) else 0
     for tid in _numbers(f"/proc/{pid}/task"):
         words = _read(f"/proc/{pid}/task/{tid}/syscall").split()
@@ -54,8 +57,9 @@ def in_progress(pid: int, specs: Mapping[int, Spec], now: int) -> list[Call]:
         what = fetch(spec)
         call.seen = _memory(pid, call, what)
         places = [what.what >> WHAT[name] & 7 for name in ("fd0", "fd1")]
-        first, second = [_file(pid, call.args[place - 1]) if place else "" for place in places]
+        first, second = [files.name(call.args[place - 1]) if place else "" for place in places]
         call.files = (first, second)
+        call.inner = {fd: name for fd in _inner(call) if (name := files.name(fd))}
         calls.append(call)
     return calls
 
@@ -96,28 +100,67 @@ def _copy(memory: int, address: int, size: int) -> bytes:
     return b""
 
 
-def _file(pid: int, number: int) -> str:
-    """What a descriptor is open on, as calls.join names it."""
-    try:
-        text = os.readlink(f"/proc/{pid}/fd/{number & 0xFFFFFFFF}")
-    except OSError:
-        return ""
-    return _socket(pid, int(text[8:-1])) if text.startswith("socket:[") else text
+def _inner(call: Call) -> list[int]:
+    """The descriptors that poll(2) and select(2) wait for, the first of them."""
+    found: list[int] = []
+    for arg, value in zip(call.spec.args, call.args):
+        data = call.seen.blocks.get(value, (0, b""))[1]
+        if arg.kind == "<>pollfd[]":
+            found += [fd for fd, _ in struct.iter_unpack("i4s", data[: len(data) & ~7])]
+        elif arg.kind == "<>fdset":
+            bits = int.from_bytes(data, "little")
+            found += [n for n in range(min(bits.bit_length(), call.args[0])) if bits >> n & 1]
+    return [fd for fd in found[:MOST] if fd >= 0]
 
 
-def _socket(pid: int, inode: int) -> str:
-    """A socket by its inode: rows of "n: local:port remote:port state ... inode", addresses in words of 32 bits."""
+class _Files:
+    """What a process's descriptors are open on, as calls.join names it."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._sockets: dict[int, str] | None = None  # by inode, read when a socket is first met
+
+    def name(self, number: int, inside: bool = True) -> str:
+        """ "" for none; `inside`: of an epoll descriptor, what it waits for too."""
+        number &= 0xFFFFFFFF
+        try:
+            text = os.readlink(f"/proc/{self._pid}/fd/{number}")
+        except OSError:
+            return ""
+        if inside and text == "anon_inode:[eventpoll]" and (watched := self._watched(number)):
+            return f"{text}: {watched}"
+        if not text.startswith("socket:["):
+            return text
+        if self._sockets is None:
+            self._sockets = _sockets(self._pid)
+        return self._sockets.get(int(text[8:-1]), text)
+
+    def _watched(self, number: int) -> str:
+        """What an epoll descriptor waits for, the first: rows of "tfd: N ..." (proc_pid_fdinfo(5))."""
+        lines = _read(f"/proc/{self._pid}/fdinfo/{number}").split("\n")
+        fds = sorted([int(line.split()[1]) for line in lines if line.startswith("tfd:")])
+        parts = [f"{fd}<{name}>" for fd in fds[:MOST] if (name := self.name(fd, False))]
+        return ", ".join(parts + ["..."] * (len(fds) > MOST))
+
+
+def _sockets(pid: int) -> dict[int, str]:
+    """Sockets of a process's network, by inode: rows of "n: local:port remote:port state ... inode", addresses in words
+    of 32 bits."""
+    found: dict[int, str] = {}
     for table, family, kind, protocol in _TABLES:
         for line in _read(f"/proc/{pid}/net/{table}").split("\n")[1:]:
             words = line.split()
-            if len(words) > 9 and words[9] == str(inode):
+            if len(words) > 9 and words[9] != "0":
                 (local, port), (remote, other) = (words[n].split(":") for n in (1, 2))
-                ports = (int(port, 16), int(other, 16))
-                return addresses.socket(
+                ports, inode = (int(port, 16), int(other, 16)), int(words[9])
+                found[inode] = addresses.socket(
                     inode, family, kind, protocol, int(words[3], 16), ports, _address(local), _address(remote)
                 )
-    unix = any(line.split()[6:7] == [str(inode)] for line in _read(f"/proc/{pid}/net/unix").split("\n"))
-    return f"UNIX:[{inode}]" if unix else f"socket:[{inode}]"
+    for line in _read(f"/proc/{pid}/net/unix").split("\n")[1:]:
+        words = line.split()
+        if len(words) > 6 and words[6].isascii() and words[6].isdigit():  # a path may hold a line end, and anything
+            found.setdefault(int(words[6]), f"UNIX:[{words[6]}]")
+    return found
 
 
 def _address(text: str) -> bytes:

@@ -31,6 +31,7 @@ class Call:
         "comm",
         "end",
         "files",
+        "inner",
         "made",
         "name",
         "pid",
@@ -52,6 +53,7 @@ class Call:
         self.name = spec.name
         self.args = args  # as registers hold them, unsigned
         self.files: tuple[str, str] = ("", "")  # what the first two descriptors are open on
+        self.inner: dict[int, str] = {}  # the same of descriptors in its memory, where that is known (calls.attach)
         self.seen = NOTHING  # memory when it began
         self.back = NOTHING  # memory when it ended
         self.result: int | None = None

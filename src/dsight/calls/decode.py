@@ -162,6 +162,10 @@ def _struct(call: Call, i: int, kind: str, address: int) -> str:
         return pointer(address)
     if kind == "<>uint" and call.result is not None:
         return _length(call, address, data)
+    if call.inner and name == "pollfd":
+        return structs.array(name, data, size // structs.SIZES[name], call.inner)
+    if call.inner and name == "fdset":
+        return structs.fdset(data, call.inner)
     if bracket:
         return structs.array(name, data, size // structs.SIZES[name])
     return structs.text_of(name, data, size)

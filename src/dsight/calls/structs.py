@@ -13,7 +13,7 @@ from dsight.calls import names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 # Bytes of each; of an array, of one element.
 SIZES = {
@@ -42,11 +42,15 @@ def text_of(kind: str, data: bytes, size: int) -> str:
     return show(data) if len(data) >= need else "{...}"
 
 
-def array(kind: str, data: bytes, count: int) -> str:
-    """An array; `count` elements in the process, of which `data` has the first."""
+def array(kind: str, data: bytes, count: int, files: Mapping[int, str] | None = None) -> str:
+    """An array; `count` elements in the process, of which `data` has the first.  `files`: of pollfd, what descriptors
+    are open on."""
     each = SIZES[kind]
     there = min(count, len(data) // each, MOST)
     parts = [_SHOW[kind](data[i * each : (i + 1) * each]) for i in range(there)]
+    for i in range(there if files else 0):
+        head, comma, rest = parts[i].partition(",")
+        parts[i] = f"{head}{_open_on(files, int(head.removeprefix('{fd=')))}{comma}{rest}"
     return "[" + ", ".join(parts + ["..."] * (count > there)) + "]"
 
 
@@ -113,9 +117,14 @@ def _pollfd(data: bytes) -> str:
     return f"{{fd={fd}, events={names.flags(events, 'poll')}{back}}}"
 
 
-def _fdset(data: bytes) -> str:
+def _open_on(files: Mapping[int, str] | None, fd: int) -> str:
+    return f"<{files[fd]}>" if files and fd in files else ""
+
+
+def fdset(data: bytes, files: Mapping[int, str] | None = None) -> str:
+    """A set of small numbers; `files`: what descriptors are open on."""
     bits = int.from_bytes(data, "little")
-    return "[" + " ".join([str(n) for n in range(bits.bit_length()) if bits >> n & 1]) + "]"
+    return "[" + " ".join([f"{n}{_open_on(files, n)}" for n in range(bits.bit_length()) if bits >> n & 1]) + "]"
 
 
 def _timespec(data: bytes) -> str:
@@ -295,11 +304,11 @@ def pointer(value: int) -> str:
 
 
 _SHOW: dict[str, Callable[[bytes], str]] = {
-    "stat": _stat, "statx": _statx, "statfs": _statfs, "pollfd": _pollfd, "fdset": _fdset, "timespec": _timespec,
+    "stat": _stat, "statx": _statx, "statfs": _statfs, "pollfd": _pollfd, "fdset": fdset, "timespec": _timespec,
     "timespec2": _timespec2, "timeval": _timeval, "itimerval": _itimerval, "itimerspec": _itimerspec,
     "sigset": _sigset, "sigaction": _sigaction, "stack_t": _stack, "siginfo": _siginfo, "int": _int, "uint": _uint,
     "fds": _fds, "off": _off, "wstatus": _wstatus, "rlimit": _rlimit, "rusage": _rusage, "utsname": _utsname,
-    "sysinfo": _sysinfo, "cpuset": _fdset, "clone_args": _clone_args, "open_how": _open_how,
+    "sysinfo": _sysinfo, "cpuset": fdset, "clone_args": _clone_args, "open_how": _open_how,
     "epoll_event": _epoll_event, "sockaddr": sockaddr, "caphdr": _caphdr, "capdata": _capdata,
     "gid": lambda data: str(int.from_bytes(data[:4], "little")),
     "timespec32": lambda data: _timespec(_widened(data, "ii")),

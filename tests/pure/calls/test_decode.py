@@ -255,6 +255,15 @@ def test_calls_of_32_bit_programs(name: str, kinds: str, meant: str) -> None:
     assert narrow.meant(name) == meant
 
 
+def test_what_descriptors_in_memory_are_open_on() -> None:
+    call = made("poll", AT, 2, -1, seen={AT: struct.pack("iHHiHH", 3, 1, 0, 4, 4, 0)}, value=None)
+    call.inner = {3: "pipe:[7]"}
+    assert arguments(call, 32)[0] == "[{fd=3<pipe:[7]>, events=POLLIN}, {fd=4, events=POLLOUT}]"
+    call = made("select", 5, AT, 0, 0, 0, seen={AT: b"\x18" + bytes(127)}, value=None)
+    call.inner = {4: "/x"}
+    assert arguments(call, 32)[1] == "[3 4</x>]"
+
+
 def test_structs_of_32_bit_programs() -> None:
     assert structs.text_of("timespec32", struct.pack("ii", 1, 500), 8) == "{tv_sec=1, tv_nsec=500}"
     limit = structs.text_of("rlimit32", struct.pack("II", 8 << 20, 0xFFFFFFFF), 8)
