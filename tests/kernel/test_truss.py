@@ -207,6 +207,11 @@ WAITING = """if True:
     poll = select.poll()
     poll.register(r, select.POLLIN)
     threading.Thread(target=poll.poll, daemon=True).start()
+    epoll = select.epoll()
+    epoll.register(r, select.EPOLLIN)
+    epoll.register(client, select.EPOLLOUT | select.EPOLLET)
+    epoll.poll()
+    threading.Thread(target=epoll.poll, daemon=True).start()
     threading.Thread(target=client.recv, args=(10,), daemon=True).start()
     print(client.getsockname()[1], server.getsockname()[1], r, w, client.fileno(), flush=True)
     sys.stdin.readline()
@@ -226,20 +231,20 @@ def test_calls_in_progress_as_it_begins_and_as_it_ends() -> None:
             "dsight.ui.cli",
             "truss",
             "-e",
-            "poll,recvfrom,read,write",
+            "poll,recvfrom,read,write,epoll_*wait",
             "-p",
             str(child.pid),
         ]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
             assert tracer.stderr is not None
-            seen = [tracer.stderr.readline() for _ in range(3)]  # each thread's; told as soon as it takes 100 ms
+            seen = [tracer.stderr.readline() for _ in range(4)]  # each thread's; told as soon as it takes 100 ms
             child.stdin.write(b"\n")
             while not (seen[-1].rstrip().endswith("= 3") and "recvfrom" in seen[-1]):
                 seen.append(tracer.stderr.readline())
             tracer.send_signal(signal.SIGINT)
             rest = tracer.stderr.read().splitlines()
         child.stdin.write(b"\n")
-    begun = {line.partition("] ")[2].rstrip() for line in seen[:3]}
+    begun = {line.partition("] ")[2].rstrip() for line in seen[:4]}
     ends = f"TCP:[127.0.0.1:{here.decode()}->127.0.0.1:{there.decode()}]"
     polled = f"poll([{{fd={r.decode()}<pipe:["
     assert any(
@@ -247,8 +252,10 @@ def test_calls_in_progress_as_it_begins_and_as_it_ends() -> None:
         for line in begun
     )
     assert f"recvfrom({fd.decode()}<{ends}>, <in progress at start ...>" in begun
+    watched = f"<anon_inode:[eventpoll]: {fd.decode()}<{ends}>, {r.decode()}<pipe:["
+    assert any(watched in line and "]>>, <in progress" in line for line in begun), begun
     assert any(line.startswith("read(0<pipe:[") and line.endswith("<in progress at start ...>") for line in begun)
-    later = [line.partition("] ")[2].rstrip() for line in seen[3:] + rest]  # in what order they run is open
+    later = [line.partition("] ")[2].rstrip() for line in seen[4:] + rest]  # in what order they run is open
     assert any(line.startswith("<... poll resumed>)") and line.endswith("= 1") for line in later)
     assert any(line.startswith('<... recvfrom resumed>"abc", 10') for line in later)
     assert any(line.startswith(f"write({w.decode()}<pipe:[") for line in later)
