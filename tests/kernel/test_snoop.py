@@ -323,6 +323,17 @@ def test_lines_end_after_so_many(lab: Lab) -> None:
     assert "........db1.exam" in out or "db1" in out
 
 
+def test_a_pipe_gets_packets_only_and_a_full_disk_is_told() -> None:
+    code = "import socket; s = socket.socket(2, 2); s.sendto(b'x', ('127.0.0.1', 9)); print('said')"
+    line = f'unshare -n sh -c "ip link set lo up && {sys.executable} -ISc \\"{code}\\""'
+    done = subprocess.run([*SNOOP, "-w", "-", "-c", line], capture_output=True, timeout=60)
+    assert done.returncode == 0 and b"said\n" in done.stderr
+    _, packets = pcapng(done.stdout)
+    assert [p[1] for p in packets if p[2][9] == 17] == ["out"]
+    done = subprocess.run([*SNOOP, "-w", "/dev/full", "-c", line], capture_output=True, timeout=60)
+    assert done.returncode == 1 and done.stderr.endswith(b"dsight: cannot write: No space left on device\n")
+
+
 @pytest.mark.parametrize(
     ("args", "complaint"),
     [

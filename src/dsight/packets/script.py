@@ -31,9 +31,9 @@ _PORTS = (6, 17, 132, 136)  # protocols whose header begins with two ports
 _CALLS = "rawtp:::sock_send_length, rawtp:::sock_recv_length"
 _NAMED = (
     ("rawtp:::inet_sock_set_state", "args[0]->sk_protocol == 6 && args[1] == 7 && (args[2] == 2 || args[2] == 10)"
-     " && curthread->mm != NULL && !snoop_known[pid]"),
+     " && curthread->mm != NULL && snoop_known[pid] != 1"),
     (_CALLS,
-     "sock_is_inet[args[0]->__sk_common.skc_family] && !snoop_known[pid]"),
+     "sock_is_inet[args[0]->__sk_common.skc_family] && snoop_known[pid] != 1"),
 )  # fmt: skip
 # A socket nobody was seen using is the process's that sends by it (dlib/sockowner.d): what the packet causes may come
 # back before that send has returned.
@@ -111,6 +111,13 @@ _FORK = """rawtp:::sched_process_fork
 /snoop_tree[args[0]->tgid] != snoop_tree[args[1]->tgid]/
 {
 	snoop_tree[args[1]->tgid] = snoop_tree[args[0]->tgid];
+}
+
+/* Its sockets close after this; most have none. */
+rawtp:::sched_process_exit
+/snoop_tree[args[0]->tgid] && !snoop_known[args[0]->tgid] && args[0]->signal->live.counter == 0/
+{
+	snoop_tree[args[0]->tgid] = 0;
 }"""
 # A command's process is not named in the text, so that its program is compiled once (image_cache).
 _STARTED = """int snoop_root;
@@ -159,7 +166,7 @@ def _fresh(wanted: Filter) -> tuple[str, str]:
     kinds = wanted.protocols
     first = bool(kinds & {1, 58}) and 17 not in kinds
     when = "" if first else "this->take && "
-    name = _name(wanted, "ip:::send", f"{when}snoop_fresh[(struct sock *)arg2] && pid > 0 && !snoop_known[pid]")
+    name = _name(wanted, "ip:::send", f"{when}snoop_fresh[(struct sock *)arg2] && pid > 0 && snoop_known[pid] != 1")
     text = f"{name}\n\n{_FRESH.format(when)}"
     return (text, "") if first else ("", text)
 
@@ -228,7 +235,7 @@ def _whose(wanted: Filter) -> str:
         return ""
     known = "1"
     if wanted.who.any:
-        known = "!snoop_known[this->pid] ? 2 : snoop_called[this->pid] != 0"
+        known = "snoop_known[this->pid] != 1 ? 2 : snoop_called[this->pid] != 0"
     if wanted.pids:
         known = f"snoop_tree[this->pid] == 0 ? 0 : {known.replace('? 2', '? 3')}"
     nobody = "this->pid == 0 || this->proto == 1 || this->proto == 58 || (this->proto == 6 && this->pid == -2) ? 2 : 0"

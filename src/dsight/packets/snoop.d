@@ -12,7 +12,7 @@
 #pragma D option quiet
 #pragma D option strsize=16
 
-int snoop_known[pid_t];			/* processes whose name was recorded */
+int snoop_known[pid_t];			/* processes whose name was recorded: 1; 2 where they have another since */
 int snoop_called[pid_t];		/* whether the filter takes it */
 int snoop_tree[pid_t];			/* processes of -p and -c, and what they start */
 int snoop_user[uint64_t];		/* a TCP socket (struct sock): the process that last sent or received by it */
@@ -59,7 +59,7 @@ inline int snoop_fresh[struct sock *sk] =
 rawtp:::task_rename
 /snoop_known[args[0]->tgid] && args[0]->pid == args[0]->tgid/
 {
-	snoop_known[args[0]->tgid] = 0;
+	snoop_known[args[0]->tgid] = 2;
 	trace(args[0]->tgid); trace(stringof(args[1]));
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from errno import EDQUOT, EFBIG, EIO, ENOSPC
 
 from dsight.errors import Error, UsageError
 
@@ -30,10 +31,13 @@ examples:
   dsight snoop --proto icmp                   pings, and what could not be reached
   dsight snoop -w - | wireshark -k -i -       the process stands in each packet's comment
 """
+_FULL = (ENOSPC, EDQUOT, EFBIG, EIO)
 
 
 def main(argv: list[str]) -> int:
     """The subcommand; argv without its name."""
+    from contextlib import suppress
+
     from dsight.ui import places, target
 
     arguments = _parser().parse_args(argv)
@@ -45,11 +49,16 @@ def main(argv: list[str]) -> int:
         targets += [target.start(words)] if words else [target.grab(pid) for pid in arguments.pids]
         _trace(arguments, _filter(arguments, targets), targets, output)
         return targets[0].exit_code() if words and targets[0].status is not None else 0
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise Error(f"cannot write: {os.strerror(error.errno)}") from None
     finally:
         for one in targets:
             one.close()
         if output is not None:
-            output.close()
+            with suppress(OSError):  # what could not be written has been said
+                output.close()
 
 
 def _parser() -> ArgumentParser:
@@ -146,8 +155,12 @@ def _protocol(text: str) -> tuple[int, ...]:
 def _output(path: str | None) -> BinaryIO | None:
     if path is None:
         return None
+    if path == "-":  # and what a command prints goes elsewhere
+        fd = os.dup(1)
+        os.dup2(2, 1)
+        return open(fd, "wb")
     try:
-        return open(1 if path == "-" else path, "wb", closefd=path != "-")
+        return open(path, "wb")
     except OSError as error:
         raise Error(f"-w: cannot write {path}: {os.strerror(error.errno or 0)}") from None
 
