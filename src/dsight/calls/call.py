@@ -66,6 +66,12 @@ class Call:
         """The error number that its result means; 0 for none."""
         return -self.result if self.result is not None and -4096 < self.result < 0 else 0
 
+    @property
+    def failed(self) -> bool:
+        """Whether it gave an error to its program: a call that a signal restarts gives none, and what rt_sigreturn(2)
+        leaves is the result of the call that the signal came upon."""
+        return 0 < self.error < 512 and not self.name.endswith("sigreturn")  # from 512 on: calls.names.RESTARTS
+
     def block(self, address: int, back: bool) -> tuple[int, bytes] | None:
         """A copy of memory, from the end of the call (`back`) or its beginning: its size there, the bytes there are."""
         found = (self.back if back else self.seen).blocks.get(address)

@@ -50,7 +50,7 @@ class Lines:
     def line(self, event: Any) -> str:
         """One event; "" for what is not shown."""
         if type(event) is Call:
-            return "" if self._failed and not event.error else self._call(event)
+            return "" if self._failed and not event.failed else self._call(event)
         if isinstance(event, Unfinished):
             return "" if self._failed else self._unfinished(event)
         if isinstance(event, Fork):
@@ -133,7 +133,7 @@ class JsonLines:
     def body(self, event: Any) -> dict[str, Any]:
         """One event; {} for what is not shown."""
         if isinstance(event, Call):
-            return {} if self._failed and not event.error else self._call(event, "call")
+            return {} if self._failed and not event.failed else self._call(event, "call")
         if isinstance(event, Unfinished):
             kind = "unreturned" if event.ended else "unfinished"
             return {} if self._failed else self._call(event.call, kind)

@@ -264,6 +264,15 @@ def test_what_descriptors_in_memory_are_open_on() -> None:
     assert arguments(call, 32)[1] == "[3 4</x>]"
 
 
+@pytest.mark.parametrize(
+    "name, value, failed", [("read", -11, True), ("read", -512, False), ("read", 5, False), ("rt_sigreturn", -4, False)]
+)
+def test_what_a_program_sees_as_failed(name: str, value: int, failed: bool) -> None:
+    call = made(name, 0, 0, 0, value=value)
+    assert call.failed is failed
+    assert bool(Lines(None, 0, failed=True).line(call)) is failed  # type: ignore[arg-type]
+
+
 def test_structs_of_32_bit_programs() -> None:
     assert structs.text_of("timespec32", struct.pack("ii", 1, 500), 8) == "{tv_sec=1, tv_nsec=500}"
     limit = structs.text_of("rlimit32", struct.pack("II", 8 << 20, 0xFFFFFFFF), 8)
