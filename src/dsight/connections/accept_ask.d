@@ -9,6 +9,6 @@ syscall::accept:return, syscall::accept4:return
         this->sk = (this->mode & 0xf000) == 0xc000 ? ((struct socket *)this->file->private_data)->sk : (struct sock *)0;
         this->protocol = this->sk != 0 ? this->sk->sk_protocol : 0;
         self->accepted = this->protocol == 6 || this->protocol == 262 ? (uint64_t)this->sk : 0;
-        self->who = self->accepted != 0;
+        this->who = self->accepted != 0;
 }
 

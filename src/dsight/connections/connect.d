@@ -6,7 +6,7 @@
  *
  * self->sock   address of the socket inside connect(2), 0 outside; 1 for a
  *              descriptor that is not a socket
- * self->who    whether this firing is to record who is running: who.d, which comes later
+ * this->who    whether this firing is to record who is running: who.d, which comes later
  * this->tcp    TCP (protocol 6), or MPTCP (262)
  *
  * The program is put together by watch.script, which fills in WANTED: the sockets whose
@@ -33,13 +33,13 @@ syscall::connect:entry
         this->tcp = this->protocol == 6 || this->protocol == 262;
         this->again = this->tcp && ((struct socket *)this->file->private_data)->state == 2;
         self->sock = this->again ? 0 : WANTED ? (uint64_t)this->sk : this->sk == 0;
-        self->who = self->sock != 0;
+        this->who = self->sock != 0;
 }
 
 /* A SYN without connect(2): io_uring, sendto(MSG_FASTOPEN), the kernel itself. */
 rawtp:::inet_sock_set_state
-/args[2] == 2 && args[0]->sk_protocol == 6 && (self->sock == 0 || self->syn != 0)/
+/args[2] == 2 && args[0]->sk_protocol == 6/
 {
-        self->who = 1;
+        this->who = self->sock == 0 || self->syn != 0;
 }
 

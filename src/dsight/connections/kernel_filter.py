@@ -92,7 +92,7 @@ class Kernel(Value):
 
     def _clauses(self, probes: str, accepts: bool) -> str:
         more = " self->sock = 0;" + (" self->accepted = 0;" if accepts else "")
-        text = self.who(probes, "self->who", more)
+        text = self.who(probes, "this->who", more)
         # A BPF program of the cgroup may send it elsewhere: the SYN is looked at again.
         text += "syscall::connect:return\n/self->aside != 0/\n{\n        self->aside = 0;\n}\n\n"
         if self.ports or self.networks:
@@ -115,14 +115,14 @@ class Kernel(Value):
                 "            && (this->k_w2 == 0 || this->k_v4);\n"
                 "        }\n}\n\n"
                 f"{_ENTRY}\n/self->sock != 0 && this->k_inet && !({self._destination()})/\n{{\n"
-                "        self->sock = 0; self->who = 0; self->aside = 1;\n}\n\n"
+                "        self->sock = 0; this->who = 0; self->aside = 1;\n}\n\n"
             )
         if self.netns:
             text += (
                 f"{_ENTRY}\n/self->sock != 0/\n{{\n"
                 "        this->k_ns = self->sock > 1 ? ((struct sock *)self->sock)->__sk_common.skc_net.net->ns.inum\n"
                 "            : curthread->nsproxy->net_ns->ns.inum;\n"
-                f"        if (!({self._namespace()})) {{ self->sock = 0; self->who = 0; self->aside = 1; }}\n}}\n\n"
+                f"        if (!({self._namespace()})) {{ self->sock = 0; this->who = 0; self->aside = 1; }}\n}}\n\n"
             )
         return text
 
@@ -130,7 +130,7 @@ class Kernel(Value):
         """The clause that begins to watch a socket.  In a connect(2) of another protocol than TCP (SMC) the
         SYN is none of ours."""
         where = self._where()
-        asked = "(self->sock == 0 ? self->who : self->entered) != 0"
+        asked = "(self->sock == 0 ? this->who : self->entered) != 0"
         text = f"{_SYN}\n/args[2] == 2 && args[0]->sk_protocol == 6 && {asked}/\n{{\n"
         if where:
             text += (
@@ -150,7 +150,7 @@ class Kernel(Value):
             "                watched[(uint64_t)args[0]] =\n"
             "                    self->entered != 0 && self->syn == 0 ? self->entered : timestamp;\n"
             "                @attempts = count();\n"
-            "        } else { self->who = 0; }\n}\n\n"
+            "        } else { this->who = 0; }\n}\n\n"
         )
 
     def ends(self) -> str:

@@ -25,7 +25,7 @@ syscall::connect:entry
 
 /* 5 Leave */
 syscall::connect:return
-/self->sock != 0 && self->entered == 0/
+/this->entered == 0 && self->sock != 0/
 {
         trace(5); trace(timestamp); trace(tid); trace((int)arg0);
 }
@@ -38,14 +38,15 @@ syscall::connect:return
 /this->call/
 {
         this->sk = self->sock > 1 ? (struct sock *)self->sock : (struct sock *)0;
-        this->size = this->ret == -14 || self->size > 128 ? 0 : (int)self->size;
-        trace(15); trace(self->entered); trace(timestamp); trace(tid); trace(pid); trace(this->ret);
+        this->given = uregs[REG_2];
+        this->size = this->ret == -14 || this->given > 128 ? 0 : (int)this->given;
+        trace(15); trace(this->entered); trace(timestamp); trace(tid); trace(pid); trace(this->ret);
         trace((uint64_t)this->sk); trace(this->sk != 0 ? this->sk->sk_protocol : 0);
         trace(this->sk != 0 ? this->sk->__sk_common.skc_family : 0);
         trace(this->sk != 0 ? this->sk->sk_socket->file->f_flags : 0);
         trace(this->sk != 0 ? this->sk->__sk_common.skc_net.net->ns.inum : curthread->nsproxy->net_ns->ns.inum);
         trace(uid); tracemem(&curthread->group_leader->comm, 16); trace(this->size);
-        tracemem(copyin(self->to, this->size < 28 ? this->size : 28), 28);
+        tracemem(copyin(uregs[REG_1], this->size < 28 ? this->size : 28), 28);
 }
 
 /*
@@ -53,27 +54,29 @@ syscall::connect:return
  * the socket not in SYN_SENT any more, then State was missed: it came while the same program ran on its CPU.
  */
 syscall::connect:return
-/self->syn != 0 && !this->busy && (self->undone != 0 || watched[self->syn] != 0)/
+/this->syn != 0 && !this->busy && (watched[this->syn] != 0 || self->undone != 0)/
 {
-        trace(16); trace(timestamp); trace(self->syn); trace(self->entered); trace(this->ret);
-        trace(((struct sock *)self->syn)->__sk_common.skc_state);
+        trace(16); trace(timestamp); trace(this->syn); trace(this->entered); trace(this->ret);
+        trace(((struct sock *)this->syn)->__sk_common.skc_state);
 }
 
 syscall::connect:return
-/self->syn != 0 && !this->busy && watched[self->syn] != 0 && ((struct sock *)self->syn)->__sk_common.skc_state != 2/
+/this->syn != 0 && !this->busy && watched[this->syn] != 0 && ((struct sock *)this->syn)->__sk_common.skc_state != 2/
 {
-        watched[self->syn] = 0;
+        watched[this->syn] = 0;
 }
 
 syscall::connect:return
-/self->sock != 0/
+/this->entered != 0 || self->sock != 0/
 {
         self->sock = 0;
-        self->entered = 0;
-        self->to = 0;
-        self->size = 0;
-        self->syn = 0;
-        self->undone = 0;
+        if (this->entered != 0) {
+                self->entered = 0;
+        }
+        if (this->syn != 0) {
+                self->syn = 0;
+                self->undone = 0;
+        }
 }
 
 /* 14 Connect: connect(2) sends its SYN */
@@ -117,14 +120,14 @@ rawtp:::inet_sock_set_state
 {
         trace(7); trace(timestamp); trace((uint64_t)args[0]); trace(this->mark); trace(args[1]); trace(args[2]);
         trace(args[0]->sk_err); trace(args[0]->sk_err_soft);
-        trace((((struct tcp_sock *)args[0])->segs_in != 0) | (self->syn == (uint64_t)args[0]) << 1);
+        trace((((struct tcp_sock *)args[0])->segs_in != 0) | (this->syn == (uint64_t)args[0]) << 1);
         trace(args[0]->__sk_common.skc_family);
         trace(args[0]->__sk_common.skc_rcv_saddr); tracemem(&args[0]->__sk_common.skc_v6_rcv_saddr, 16);
         trace(((struct inet_sock *)args[0])->inet_sport);
 }
 
 rawtp:::inet_sock_set_state
-/args[1] == 2 && args[2] == 7 && this->mark != 0 && args[0]->sk_err == 0 && self->syn == (uint64_t)args[0]/
+/args[1] == 2 && args[2] == 7 && this->mark != 0 && args[0]->sk_err == 0 && this->syn == (uint64_t)args[0]/
 {
         self->undone = 1;
 }

@@ -69,5 +69,5 @@ rawtp:::sock_send_length
                 udp_to[this->u_sock] = this->u_key;
                 this->u_tell = (this->u_count & (this->u_count - 1)) == 0;
         }
-        self->who = this->u_new;
+        this->who = this->u_new;
 }

@@ -2,6 +2,6 @@
 rawtp:::io_uring_submit_req
 /args[0]->opcode == 16/
 {
-        self->who = 1;
+        this->who = 1;
 }
 

@@ -393,11 +393,15 @@ _COMPAT = {
 }
 
 
+# tcp.d: the registers with the second and third argument of a system call, syscall(2).
+_ARGUMENTS = {"x86_64": ("R_RSI", "R_RDX"), "aarch64": ("R_X1", "R_X2")}
+
+
 class Part(Value):
     """D of one more thing to watch, besides TCP's connections."""
 
     files: tuple[str, ...] = ()  # clauses
-    asks: tuple[str, ...] = ()  # files with clauses that set self->who, which come before who.d
+    asks: tuple[str, ...] = ()  # files with clauses that set this->who, which come before who.d
     probes: tuple[str, ...] = ()  # theirs
     wanted: str = ""  # which other sockets' connect(2) is told, as a D expression over `this`
     text: str = ""  # clauses that had to be put together
@@ -449,8 +453,10 @@ def script(
     )
     asks = ", ".join(dict.fromkeys([_WHERE, *(n for p in parts for n in p.probes)]))
     asking = kernel.clauses(asks, any("accept_ask.d" in p.asks for p in parts)) + read("call.d")
-    asking += who(asks, "self->who")
+    asking += who(asks, "this->who")
     tcp = kernel.fill(read("tcp.d")).replace("MPTCP", "((struct tcp_sock *)args[0])->is_mptcp" if mptcp else "0")
+    for name, register in zip(("REG_1", "REG_2"), _ARGUMENTS.get(os.uname().machine, _ARGUMENTS["x86_64"])):
+        tcp = tcp.replace(f"uregs[{name}]", f"uregs[{register}]")
     # tcp_retransmit_skb says since 6.15 whether sending succeeded.
     tcp = tcp.replace("trace(RESULT)", "trace(args[2])" if has_probe("tcp_retransmit_skb", 2) else "trace(0)")
     text = [connect, kernel.begin(), *(read(f) for p in parts for f in p.asks), asking, tcp]
@@ -473,7 +479,7 @@ def script(
 def who(probes: str, flag: str) -> str:
     """Clauses that record who is running, at `probes`, where the D variable `flag` is not 0."""
     compat = _COMPAT.get(os.uname().machine, "0")
-    return read("who.d").replace(_WHERE, probes).replace("self->who", flag).replace("COMPAT", compat)
+    return read("who.d").replace(_WHERE, probes).replace("this->who", flag).replace("COMPAT", compat)
 
 
 def read(name: str) -> str:

@@ -1,8 +1,8 @@
-/* Who is running, for the clauses before that set self->who. */
+/* Who is running, for the clauses before that set this->who. */
 
 /* 1 Who */
 syscall::connect:entry, syscall::connect:return, rawtp:::inet_sock_set_state
-/self->who/
+/this->who/
 {
         this->leader = curthread->group_leader;
         trace(1); trace(timestamp); trace(tid); trace(pid); trace(stringof(this->leader->comm)); trace(uid);
@@ -24,17 +24,9 @@ syscall::connect:entry, syscall::connect:return, rawtp:::inet_sock_set_state
 
 /* 2 Args: the argument area, strings ended by NULs */
 syscall::connect:entry, syscall::connect:return, rawtp:::inet_sock_set_state
-/self->who && curthread->mm != 0/
+/this->who && curthread->mm != 0/
 {
-        self->who = 0;
         this->size = (int)(curthread->mm->arg_end - curthread->mm->arg_start);
         trace(2); trace(tid); trace(this->size);
         tracemem(copyin(curthread->mm->arg_start, this->size < 512 ? this->size : 512), 512);
 }
-
-syscall::connect:entry, syscall::connect:return, rawtp:::inet_sock_set_state
-/self->who/
-{
-        self->who = 0;
-}
-

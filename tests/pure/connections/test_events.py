@@ -84,7 +84,7 @@ def test_scripts_and_decoders_know_the_same_tags() -> None:
         (FOLDER / name).read_text() for name in ("connect.d", "call.d", "who.d", "tcp.d", "icmp.d", "drop.d", "tree.d")
     )
     tags = {
-        int(n) for n in re.findall(r"\btrace\((\d+)\);\s*trace\((?:timestamp|tid|this->mark|self->entered)\)", text)
+        int(n) for n in re.findall(r"\btrace\((\d+)\);\s*trace\((?:timestamp|tid|this->mark|this->entered)\)", text)
     }
     assert tags | {events.WATCHED} == set(events.DECODERS)
 

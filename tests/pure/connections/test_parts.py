@@ -38,7 +38,7 @@ def test_what_each_asks_for() -> None:
     assert "udp_to" in udp and "udp_new" not in udp and "netif_receive_skb" in udp
     assert "netif_receive_skb" not in default + unix and "UnixPeer" in unix and "UnixPeer" not in default + udp
     assert unix.index("UnixPeer") < unix.index("/* 5 Leave */")  # which lets the socket go
-    assert udp.index("self->who = this->u_new") < udp.index("/* 1 Who */") < udp.index("this->u_count)")
+    assert udp.index("this->who = this->u_new") < udp.index("/* 1 Who */") < udp.index("this->u_count)")
 
 
 def test_older_kernels() -> None:
