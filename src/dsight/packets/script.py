@@ -136,13 +136,23 @@ rawtp:::sched_process_exec
 """
 
 
+_FORGET = """
+
+rawtp:::sched_process_exit
+/snoop_called[args[0]->tgid] && args[0]->signal->live.counter == 0/
+{
+	snoop_called[args[0]->tgid] = 0;
+}"""
+
+
 def _begin(wanted: Filter) -> str:
-    if not wanted.pids:
-        return ""
+    text = ""
     if wanted.started:
-        return _STARTED + _FORK
-    first = "".join([f"\tsnoop_tree[{pid:d}] = 1;\n" for pid in sorted(wanted.pids)])
-    return f"BEGIN\n{{\n{first}}}\n\n{_FORK}"
+        text = _STARTED + _FORK
+    elif wanted.pids:
+        first = "".join([f"\tsnoop_tree[{pid:d}] = 1;\n" for pid in sorted(wanted.pids)])
+        text = f"BEGIN\n{{\n{first}}}\n\n{_FORK}"
+    return text + (_FORGET if wanted.who.any else "")
 
 
 def _name(wanted: Filter, probes: str, when: str) -> str:
