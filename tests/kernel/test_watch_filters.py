@@ -14,7 +14,7 @@ from tests.kernel.test_watch import DSIGHT, Watch
 
 from dsight.api import Trace
 from dsight.connections.kernel_filter import Kernel, cgroup
-from dsight.connections.watch import script
+from dsight.connections.script import script
 from dsight.machine import Machine
 
 pytestmark = pytest.mark.kernel

@@ -9,7 +9,7 @@
  * this->who    whether this firing is to record who is running: who.d, which comes later
  * this->tcp    TCP (protocol 6), or MPTCP (262)
  *
- * The program is put together by watch.script, which fills in WANTED: the sockets whose
+ * The program is put together by script.py, which fills in WANTED: the sockets whose
  * connect(2) is told.
  */
 #pragma D option quiet

@@ -1,6 +1,6 @@
 """Filters as D: what of a selection the kernel itself can decide, so that the rest costs no record.
 
-    Selection, roots, cgroups -> Kernel -> clauses() for watch.script, who() for names.py
+    Selection, roots, cgroups -> Kernel -> clauses() for script.script, who() for names.py
 
 Of who connects: descent, name, user, cgroup.  Of where it connects: port, network, network
 namespace.  Selection in user space stays the truth: what the kernel cannot decide (a name with

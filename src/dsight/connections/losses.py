@@ -34,7 +34,7 @@ def buffer_size() -> int:
 
 
 class Losses:
-    """Of one watch: `trace` runs watch.script's program, `watcher` is fed what it records."""
+    """Of one watch: `trace` runs script.script's program, `watcher` is fed what it records."""
 
     def __init__(self, trace: Trace, watcher: Watcher) -> None:
         self._trace = trace

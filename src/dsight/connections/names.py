@@ -12,7 +12,7 @@ from dsight.connections.kernel_filter import Kernel
 from dsight.connections.libcs import CALLS, FILES, Libcs
 from dsight.connections.lookups import Lookups
 from dsight.connections.naming import Names
-from dsight.connections.watch import Part, read, who
+from dsight.connections.script import Part, read, who
 from dsight.kernel import syscalls
 from dsight.lang.registers import table
 
@@ -43,7 +43,7 @@ RETURNS
 class LookupWatch:
     """What a session is to be told of lookups, and by which means.
 
-    `part`: for watch.script; `tracker`, `names`: for watch.Watcher.  `missing`: what cannot be seen
+    `part`: for script.script; `tracker`, `names`: for watch.Watcher.  `missing`: what cannot be seen
     on this kernel, in words.
     """
 

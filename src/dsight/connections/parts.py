@@ -1,11 +1,11 @@
 """What is watched besides TCP: the D and the trackers of each kind.
 
-kinds(...) -> Kinds.parts for watch.script, Kinds.trackers for watch.Watcher
+kinds(...) -> Kinds.parts for script.script, Kinds.trackers for watch.Watcher
 """
 
 from __future__ import annotations
 
-from dsight.connections.watch import Part, read
+from dsight.connections.script import Part, read
 from dsight.errors import UsageError
 from dsight.value import Value
 
@@ -40,7 +40,7 @@ def kinds(
     unix: bool = False,
     others: bool = True,
 ) -> Kinds:
-    """`has_probe`: as for watch.script; `has_type`: whether the kernel has a typedef of this name.
+    """`has_probe`: as for script.script; `has_type`: whether the kernel has a typedef of this name.
 
     `others`: UDP sockets that are connected, and every family but UNIX; `udp`: all datagrams, `unix`:
     UNIX sockets.  Raises UsageError where this kernel cannot say what is asked for."""

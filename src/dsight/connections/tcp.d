@@ -154,7 +154,7 @@ rawtp:::inet_sk_error_report
         trace(this->error->ee_origin == 2 || this->error->ee_origin == 3 ? (int)this->error->ee_errno : 0);
 }
 
-/* 9 Retransmit; RESULT: of sending, 0 on kernels before 6.15, which do not say: see watch.py */
+/* 9 Retransmit; RESULT: of sending, 0 on kernels before 6.15, which do not say: see script.py */
 rawtp:::tcp_retransmit_skb
 /args[0]->__sk_common.skc_state == 2 && WATCHED/
 {

@@ -309,8 +309,8 @@ class _Run:
 
         from dsight.api import Trace
         from dsight.connections.losses import Losses, buffer_size
+        from dsight.connections.script import accepted, script
         from dsight.connections.tracker import LIMIT
-        from dsight.connections.watch import accepted, script
         from dsight.ui.interrupt import Interrupts
 
         shown = self._selection

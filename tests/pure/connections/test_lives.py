@@ -15,8 +15,8 @@ import dsight.connections
 from dsight.connections import lives
 from dsight.connections.lives import Ended, Life, Lives, closed_by, reset_early
 from dsight.connections.model import Report, to_json
-from dsight.connections.watch import accepted as accepts
-from dsight.connections.watch import script
+from dsight.connections.script import accepted as accepts
+from dsight.connections.script import script
 
 SOCK = 0xFFFF0000
 BE80 = struct.unpack("=H", struct.pack("!H", 80))[0]

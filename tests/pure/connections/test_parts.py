@@ -9,7 +9,7 @@ import pytest
 
 from dsight.connections import calls, datagram_events, parts
 from dsight.connections.parts import kinds
-from dsight.connections.watch import script
+from dsight.connections.script import script
 from dsight.errors import UsageError
 
 FOLDER = pathlib.Path(parts.__file__).parent

@@ -12,7 +12,8 @@ from dsight.connections.lookups import Lookups
 from dsight.connections.model import LookupReport, Report
 from dsight.connections.naming import Names
 from dsight.connections.processes import Processes
-from dsight.connections.watch import Selection, Watcher, script
+from dsight.connections.script import script
+from dsight.connections.watch import Selection, Watcher
 
 T = 1_000_000_000
 
