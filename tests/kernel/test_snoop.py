@@ -7,11 +7,13 @@ import contextlib
 import ipaddress
 import json
 import os
+import random
 import shutil
 import socket
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from dsight.machine import Machine
 from dsight.packets.decode import ports
 from dsight.packets.feed import Feed, Packet
 from dsight.packets.pages import constant
-from dsight.packets.script import Filter
+from dsight.packets.script import MOST, Filter
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("clean")]
 
@@ -287,6 +289,34 @@ for _ in sys.stdin:
     server.accept()[0].close()
     print(flush=True)
 """
+
+
+def test_what_tcp_carries_from_all_its_pages() -> None:
+    data = random.Random(7).randbytes(400_000)
+    with socket.create_server(("127.0.0.1", 0)) as server, contextlib.closing(Machine()) as machine:
+        if constant(machine) is None:
+            pytest.skip("pages are not found on this kernel")
+        port = server.getsockname()[1]
+        wanted = Filter(ports=frozenset({port}), direction="out")
+        with Feed(machine, wanted, KernelHost(), snap=MOST, payload=True) as feed:
+            with socket.create_connection(("127.0.0.1", port)) as client, server.accept()[0] as accepted:
+                sender = threading.Thread(target=client.sendall, args=(data,))
+                sender.start()
+                got = 0
+                while got < len(data):
+                    got += len(accepted.recv(1 << 20))
+                sender.join()
+            packets = [p for p in [*feed.read(0), *feed.stop()] if p.ip is not None and ports(p.ip)[1:] == (port,)]
+            assert not feed.lost and not feed.unread
+    first = int.from_bytes(packets[0].data[24:28], "big") + 1
+    largest = 0
+    for p in packets[1:]:
+        at = (int.from_bytes(p.data[24:28], "big") - first) & 0xFFFFFFFF
+        carried = p.data[20 + (p.data[32] >> 4) * 4 :]
+        assert carried == data[at : at + len(carried)]
+        assert len(p.data) == min(p.wire, MOST)
+        largest = max(largest, len(carried))
+    assert largest > 40_000  # more than a piece
 
 
 def test_packets_that_are_lost_are_counted() -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from dsight.connections.host import KernelHost, Owner
     from dsight.machine import Machine
 
+_PIECES_COME = 2_000_000  # ns after a packet's own record, at most
+
 
 class Packet(Value):
     """One packet as IP sent or received it.  `data`: what was captured, from the IP header on, of `wire` octets."""
@@ -63,6 +65,8 @@ class Feed:
         self._choice = Choice(wanted)
         self._owners = Owners(host)
         self._packets: list[Packet] = []
+        self._open: dict[int, int] = {}  # packets of which pieces may come, by time: place in _packets
+        self._snap = snap
         image, self._loaded = here.image([Source("snoop", self.program.text)], Macros.of_process((), "snoop", None))
         records = self.program.records
         self._kinds = [records[layout.clause] if layout.clause < len(records) else "" for layout in image.layouts]
@@ -82,7 +86,9 @@ class Feed:
                 if kind == "Packet":
                     self._packet(row[2:11], row[11][: row[12]])
                 elif kind == "Paged":
-                    self._packet(row[2:11], row[11][: row[12]] + row[13][: row[14]])
+                    self._packet(row[2:11], row[11][: row[12]] + row[13][: row[14]], more=True)
+                elif kind == "Piece":
+                    self._piece(row[2], row[3], row[4][: row[5]])
                 else:
                     self._owners.name(row[2], _text(row[3]))
         return taken
@@ -90,15 +96,37 @@ class Feed:
     def drops(self, count: int, cpu: int | None = None, what: str = "drop") -> None:
         self.lost += count
 
-    def _packet(self, values: tuple[Any, ...], data: bytes) -> None:
-        """`values`: what script's records of packets begin with."""
+    def _packet(self, values: tuple[Any, ...], data: bytes, more: bool = False) -> None:
+        """`values`: what script's records of packets begin with; `more`: further pieces of it may follow."""
         time, pid, ours, received, forwarded, inode, netns, device, wire = values
         ip = parse(data, wire)
         owner = None if forwarded else self._owners.of(pid, inode, ip, bool(received), netns)
         if not self._choice.takes(owner, ours):
             return
         nobody = "forwarded" if forwarded else "" if owner else self._owners.nobody(pid, ip)
+        if more and len(data) < min(wire, self._snap):
+            self._open[time] = len(self._packets)
         self._packets.append(Packet(time, owner, nobody, bool(received), netns, _text(device), wire, data, ip))
+
+    def _piece(self, time: int, at: int, data: bytes) -> None:
+        """A further piece of a packet, to be put at an offset; not if one before it was lost."""
+        position = self._open.get(time)
+        if position is None or len(self._packets[position].data) != at:
+            return
+        packet = self._packets[position]
+        self._packets[position] = packet = packet.replace(data=packet.data + data)
+        if len(packet.data) >= min(packet.wire, self._snap):
+            del self._open[time]
+
+    def _take(self, last: bool = False) -> list[Packet]:
+        """The packets that are whole, in front of the first one of which pieces may still come."""
+        from time import monotonic_ns
+
+        recent = monotonic_ns() - _PIECES_COME
+        held = min((at for time, at in self._open.items() if time > recent and not last), default=len(self._packets))
+        out, self._packets = self._packets[:held], self._packets[held:]
+        self._open = {time: at - held for time, at in self._open.items() if at >= held}
+        return out
 
     # -- use
 
@@ -117,16 +145,14 @@ class Feed:
 
     def read(self, timeout: float) -> list[Packet]:
         """The packets there are; waits at most `timeout` seconds for the first."""
-        if not self._packets and self.session.running:
-            self.session.wait(timeout)
-        out, self._packets = self._packets, []
-        return out
+        if self.session.running:
+            self.session.wait(min(timeout, _PIECES_COME / 1e9) if self._open else timeout)
+        return self._take()
 
     def stop(self) -> list[Packet]:
         """End the trace; the packets that were left."""
         self.session.stop()
-        out, self._packets = self._packets, []
-        return out
+        return self._take(last=True)
 
 
 def _text(raw: bytes) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MOST = 65536  # bytes of a packet
 _HEADERS = 256  # bytes in front of those in pages, at most
+_PIECES = 17  # of those: MAX_SKB_FRAGS as it mostly is
+_SMALL = 1024  # where fewer bytes are wanted, the first piece will do
 _SIZES = (96, 256, 1024, 4096, 16384, MOST)  # of the records there are: a record has a constant size
 PROTOCOLS = {
     "tcp": (6,), "udp": (17,), "icmp": (1, 58), "icmp4": (1,), "icmp6": (58,), "sctp": (132,), "igmp": (2,),
@@ -95,14 +97,19 @@ def script(
         "WHAT": _what(wanted),
         "WHOSE": _whose(wanted),
         "QUOTED": _read("quoted.d") if udp_table else "",
-        "PAGED": "" if pages is None else _read("paged.d").replace("PAGES", f"{pages:#x}"),
+        "PAGED": "" if pages is None else _read("paged.d"),
         "PACKETS": _packets(snap, pages is not None),
     }
     for name, part in parts.items():
         text = text.replace(f"/*{name}*/", part)
     # NULL where there is no socket, 1 where it is not known
     receiver = "udp_receiver_of[this->skb, this->ip, this->th]" if udp_table else "(struct sock *)1"
-    text = text.replace("UDP_RECEIVER", receiver).replace("SNAP", str(snap)).replace("HEADERS", str(_HEADERS))
+    text = (
+        text.replace("UDP_RECEIVER", receiver)
+        .replace("SNAP", str(snap))
+        .replace("HEADERS", str(_HEADERS))
+        .replace("PAGES", f"{pages or 0:#x}")
+    )
     options = f"#pragma D option bufsize={buffer}\n#pragma D option dynvarsize=8m\n"
     return Program(options + text, _records(text))
 
@@ -253,7 +260,7 @@ def _whose(wanted: Filter) -> str:
 
 
 _RECORD = (
-    "\ttrace(timestamp); trace(this->pid); trace((uint8_t)this->ours); trace((uint8_t)this->got);\n"
+    "\ttrace(this->stamp); trace(this->pid); trace((uint8_t)this->ours); trace((uint8_t)this->got);\n"
     "\ttrace((uint8_t)this->forwarded); trace(this->inode); trace((uint32_t)net_dev_zone[this->skb->dev]);\n"
     "\ttrace(stringof(this->skb->dev->name)); trace(this->wire);\n"
 )
@@ -279,6 +286,28 @@ def _packets(snap: int, paged: bool) -> str:
             f"\ttracemem(this->paged, {size}, this->part);\n}}\n\n"
         )
         below = size
+    return text + ("".join([_piece(n, snap) for n in range(1, _PIECES)]) if paged and snap > _SMALL else "")
+
+
+def _piece(n: int, snap: int) -> str:
+    """A further piece of a packet's bytes, in a record of its own: the packet's time, and where the piece belongs."""
+    text = (
+        "ip:::send, ip:::receive\n/this->part != 0/\n{\n"
+        "\tthis->have = this->have + this->part;\n"
+        f"\tthis->piece = (uint64_t *)&this->pieces->frags[{n}];\n"
+        f"\tthis->part = this->count <= {n} || (this->piece[0] & 1) ? 0 :\n"
+        "\t\t(uint32_t)this->piece[1] < this->left ? (uint32_t)this->piece[1] : this->left;\n"
+        "\tthis->paged = (unsigned char *)((this->piece[0] << 6) + PAGES + (this->piece[1] >> 32));\n"
+        "\tthis->left = this->left - this->part;\n}\n\n"
+    )
+    below = 0
+    for size in (min(4096, snap), snap) if snap > 4096 else (snap,):
+        text += (
+            "/* Piece */\nip:::send, ip:::receive\n"
+            f"/this->part != 0 && (int)this->part > {below} && (int)this->part <= {size}/\n{{\n"
+            f"\ttrace(this->stamp); trace(this->have); tracemem(this->paged, {size}, this->part);\n}}\n\n"
+        )
+        below = size
     return text
 
 
@@ -288,7 +317,7 @@ def _records(text: str) -> tuple[str, ...]:
     for line in text.split("\n"):
         if line.startswith("/* "):
             word = line[3:].split(" ")[0].rstrip(":")
-            comment = word if word in ("Name", "Packet", "Paged") else ""
+            comment = word if word in ("Name", "Packet", "Paged", "Piece") else ""
         elif line == "{":
             found.append(comment)
             comment = ""

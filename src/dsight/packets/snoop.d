@@ -225,6 +225,7 @@ ip:::send, ip:::receive
 	this->have = this->have > this->wire ? this->wire : this->have;
 	this->have = this->have > SNAP ? SNAP : this->have;
 	this->part = 0;
+	this->stamp = timestamp;
 }
 
 /*PAGED*/
