@@ -333,7 +333,7 @@ def test_packets_that_are_lost_are_counted() -> None:
                 one.recv(99)
             packets = feed.stop()
             assert feed.lost
-            assert 2000 <= len(packets) + feed.lost <= 2001  # the process's name
+            assert 2000 <= len(packets) + feed.lost < 2500  # with names of processes, others' too
 
 
 def test_lines_end_after_so_many(lab: Lab) -> None:
