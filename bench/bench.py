@@ -338,7 +338,7 @@ class Session:
         else:
             quiet(self.proc.pid, self.t.calm)
 
-    def idle(self, seconds=1):
+    def idle(self, seconds=2):
         """CPU time of the tracer in ns a second while nothing happens."""
         if self.t.per_pid:
             return None
