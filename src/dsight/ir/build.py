@@ -40,6 +40,7 @@ class Builder:
         self.name = name
         self.span: Span | None = None
         self.written = 0  # instructions so far
+        self.maps: set[str] = set()  # the names of those the instructions so far refer to
         self._regs = 0
         self._slots: dict[str, int] = {}
         self._taken: dict[str, int] = {}  # label or slot name: how often it was asked for
@@ -85,17 +86,6 @@ class Builder:
         self._taken[name] = 0
         return name
 
-    def maps(self) -> set[str]:
-        """The names of the maps the instructions so far refer to."""
-        found: set[str] = set()
-        for instrs in self._blocks.values():
-            for instr in instrs:
-                if instr.op == "value":
-                    found.add(str(instr.args[0]))
-                else:
-                    found.update([arg.name for arg in instr.args if type(arg) is MapRef])
-        return found
-
     # -- instructions
 
     def emit(self, op: str, *args: Operand) -> Reg:
@@ -113,7 +103,12 @@ class Builder:
             self._current = []  # unreachable: in no block, never seen again
         self._current.append(instr)
         self.written += 1
-        if instr.op in TERMINATORS:
+        op = instr.op
+        if op == "call":
+            self.maps.update([arg.name for arg in instr.args if type(arg) is MapRef])
+        elif op == "value":
+            self.maps.add(str(instr.args[0]))
+        elif op in TERMINATORS:
             self._current = None
 
     def const(self, value: int) -> Reg:

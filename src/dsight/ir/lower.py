@@ -232,7 +232,7 @@ def _lower_part(low: Lowering, left: list[typed.Clause]) -> Function:
         clause = left.pop(0)
         _lower_clause(low, clause)
         if len(low.storage.maps) > MAPS // 4:  # else there are too few to count
-            maps = len(b.maps())
+            maps = len(b.maps)
             if maps > MAPS - 4:  # those of the part itself come yet
                 message = f"a program reaches at most {MAPS} maps, and this clause needs more"
                 hint = "split it into several clauses: each associative array, thread-local variable and @ is a map"

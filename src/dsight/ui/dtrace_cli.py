@@ -7,6 +7,7 @@ value given to exit().
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -79,6 +80,7 @@ def _complain(message: str, hint: str | None = None) -> None:
 
 def run(command: Command) -> int:
     """What a command line asks for."""
+    gc.disable()  # little of what is made becomes garbage: looking for it would take a tenth of the compiler's time
     settle(command)
     if "l" in command.flags:
         from dsight.ui.listing import list_probes
@@ -175,8 +177,6 @@ def _session(
     loaded: Callable[[], None] | None,
 ) -> int:
     """`loaded` is called once all is in the kernel."""
-    import gc
-
     from dsight import options as opts
     from dsight.consumer.output import Printer
     from dsight.session import STATUS, Session
@@ -243,8 +243,6 @@ def _session(
                 session.watch(target.pidfd, lambda target=target: _ended(session, target, running, printer))  # type: ignore[misc]
             for target in targets:
                 target.release()
-            gc.freeze()  # nothing made so far is garbage: a collection would take longer than the compiler
-            gc.disable()
             look = max(min(status_rate, STATUS), 0.001)
             idle = look if "statusrate" in options else 2 * look  # waking costs a quarter of a millisecond
             taken = -1
