@@ -201,7 +201,7 @@ def show(name: str, rows: list[Row], work: str, cost: str) -> None:
 
 
 def plot(found: dict[str, list[Row]], path: str) -> None:
-    """Small multiples, both axes logarithmic: a straight line of slope 1 is linear."""
+    """Small multiples, both axes logarithmic: a slope of 1 is linear.  What hardly grows is drawn from 0."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -211,7 +211,12 @@ def plot(found: dict[str, list[Row]], path: str) -> None:
     figure, axes = pyplot.subplots(1, len(found), figsize=(3 * len(found), 2.6), squeeze=False)
     for axis, (name, rows) in zip(axes[0], found.items()):
         _, work, cost = CURVES[name]
-        axis.loglog(*zip(*rows), marker="o", markersize=3)
+        costs = [took for _, took in rows]
+        grows = max(costs) > 3 * min(costs)
+        draw = axis.loglog if grows else axis.semilogx
+        draw(*zip(*rows), marker="o", markersize=3)
+        if not grows:
+            axis.set_ylim(bottom=0)
         axis.set(title=name, xlabel=work, ylabel=cost)
         axis.grid(True, which="major", linewidth=0.3)
     figure.tight_layout()
