@@ -13,8 +13,9 @@ import pytest
 from tests.kernel.test_watch import DSIGHT, Watch
 
 from dsight.api import Trace
-from dsight.connections.kernel_filter import Kernel, cgroup
+from dsight.connections.kernel_filter import Kernel
 from dsight.connections.script import script
+from dsight.kernel.cgroups import cgroup, mount
 from dsight.machine import Machine
 
 pytestmark = pytest.mark.kernel
@@ -143,3 +144,31 @@ def test_options(port: int) -> None:
 def test_what_is_not_there(options: list[str]) -> None:
     done = subprocess.run([*DSIGHT, *options], capture_output=True, timeout=30)
     assert done.returncode == 2 and options[0].encode() in done.stderr, done.stderr
+
+
+def test_a_container_and_its_slice(port: int) -> None:
+    """By id and by path; the record has both, though the process is gone at once."""
+    whole = "5e1f" * 16
+    outer = f"{mount()}/dsight-test-{os.getpid()}.slice"
+    inner = f"{outer}/docker-{whole}.scope"
+    connect = f": >/dev/tcp/127.0.0.1/{port}"
+    watch: list[Watch] = []
+    os.makedirs(inner)
+    try:
+        watch.append(Watch("--no-names", "--container", whole[:12]))
+        watch.append(Watch("--no-names", "--cgroup", outer))
+        for line in (f"echo $$ >{inner}/cgroup.procs; {connect}", f"echo $$ >{outer}/cgroup.procs; {connect}", connect):
+            subprocess.run(["bash", "-c", line], stderr=subprocess.DEVNULL, timeout=30)
+        contained, sliced = (one.end() for one in watch)
+    finally:
+        for one in watch:
+            one.kill()
+        os.rmdir(inner)
+        os.rmdir(outer)
+
+    def places(reports: list[dict]) -> list[tuple[str, str]]:
+        return [(r["process"]["cgroup"], r["process"]["container"]) for r in reports if r["event"] == "outcome"]
+
+    path = f"/{os.path.basename(outer)}"
+    assert places(contained) == [(f"{path}/docker-{whole}.scope", whole[:12])]
+    assert places(sliced) == [*places(contained), (path, None)]

@@ -14,14 +14,13 @@ together in this module only, of numbers and of names that `_name` has accepted.
 
 from __future__ import annotations
 
-import os
 import sys
 
 from dsight.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from ipaddress import IPv4Network, IPv6Network
 
 _ANCESTORS = 6  # as many as who.d records
@@ -225,33 +224,3 @@ def _name(pattern: str) -> str:
     if pattern.endswith("*"):
         return f'substr(this->k_name, 0, {len(text)}) == "{text}"'
     return f'this->k_name == "{text}"'
-
-
-def cgroup(path: str) -> tuple[int, int]:
-    """Level and id of a version 2 cgroup, by its directory; OSError if there is none."""
-    root = mount()
-    whole = os.path.realpath(path if path.startswith(root) else f"{root}/{path.strip('/')}")
-    number = os.stat(whole).st_ino
-    inside = os.path.relpath(whole, root)
-    return (0 if inside == "." else inside.count("/") + 1), number
-
-
-def mount() -> str:
-    """Where version 2 of cgroups(7) is mounted; OSError if nowhere."""
-    with open("/proc/self/mounts") as file:
-        for line in file:
-            _, where, kind, *_ = line.split(" ")
-            if kind == "cgroup2":
-                return where
-    raise FileNotFoundError(2, "cgroups of version 2 are not mounted")
-
-
-def named(matches: Callable[[str], bool]) -> list[str]:
-    """The paths of cgroups whose last component `matches`, the outermost only."""
-    root = mount()
-    found = []
-    for folder, names, _ in os.walk(root):
-        hits = [name for name in names if matches(name)]
-        found += [f"{folder}/{name}" for name in hits]
-        names[:] = [name for name in names if name not in hits]
-    return found

@@ -11,6 +11,7 @@ import os
 
 from dsight.connections.host import read_text
 from dsight.connections.model import Parent, Process
+from dsight.kernel import cgroups
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,8 +52,6 @@ class Processes:
 
     def _complete(self, who: Who, netns: int | None) -> Process:
         exe, cmdline, cgroup = self._read(who)
-        if cgroup is None:
-            cgroup = self._cgroups.get(who.cgroup)
         container, unit = place_of(cgroup)
         return Process(
             who.pid,
@@ -71,7 +70,7 @@ class Processes:
         )
 
     def _read(self, who: Who) -> tuple[str | None, tuple[str, ...] | None, str | None]:
-        """Executable, full arguments, cgroup; all None for a process that is gone."""
+        """Executable, full arguments, cgroup; of a process that is gone the cgroup only, if that still is there."""
         base = f"/proc/{who.pid}"
         cmdline = read_text(base + "/cmdline")
         cgroup = read_text(base + "/cgroup")
@@ -81,7 +80,7 @@ class Processes:
             exe = None
         stat = read_text(base + "/stat")  # last: it vouches for what was read before it
         if stat is None or state(stat) in "ZX" or start_ticks(stat) != who.start // self._tick:
-            return None, None, None
+            return None, None, self._cgroup(who.cgroup)
         line = None if not cmdline else tuple(cmdline.rstrip("\0").split("\0"))
         path = None
         if cgroup is not None:
@@ -89,6 +88,15 @@ class Processes:
             if named_by_id and path is not None:
                 self._cgroups[who.cgroup] = path
         return exe, line, path
+
+    def _cgroup(self, number: int) -> str | None:
+        """The path of a version 2 cgroup; "/" says nothing."""
+        if number not in self._cgroups and number != cgroups.ROOT:
+            path = cgroups.path_of(number)
+            if path is None:
+                return None
+            self._cgroups[number] = path
+        return self._cgroups.get(number)
 
     def _user(self, uid: int) -> str | None:
         if uid not in self._users:

@@ -54,8 +54,22 @@ _syscall.argtypes = (_Long,) * 7
 # machine (uname -m): numbers of the calls we make.  arch/x86/entry/syscalls/syscall_64.tbl and
 # include/uapi/asm-generic/unistd.h; from 424 on all architectures share them.
 NUMBERS = {
-    "x86_64": {"bpf": 321, "perf_event_open": 298, "fsopen": 430, "fsconfig": 431, "fsmount": 432},
-    "aarch64": {"bpf": 280, "perf_event_open": 241, "fsopen": 430, "fsconfig": 431, "fsmount": 432},
+    "x86_64": {
+        "bpf": 321,
+        "perf_event_open": 298,
+        "fsopen": 430,
+        "fsconfig": 431,
+        "fsmount": 432,
+        "open_by_handle_at": 304,
+    },
+    "aarch64": {
+        "bpf": 280,
+        "perf_event_open": 241,
+        "fsopen": 430,
+        "fsconfig": 431,
+        "fsmount": 432,
+        "open_by_handle_at": 265,
+    },
 }
 
 # bpf(2) commands: include/uapi/linux/bpf.h, enum bpf_cmd

@@ -69,7 +69,7 @@ class Choice:
 
 def within(text: str, cgroups: tuple[tuple[int, int], ...]) -> bool:
     """Whether the cgroup that /proc/PID/cgroup names is one of these (level, id) or below it.  Raises OSError."""
-    from dsight.connections.kernel_filter import mount
+    from dsight.kernel.cgroups import mount
 
     path, second = cgroup_of(text)
     parts = [part for part in (path or "").split("/") if part] if second else []

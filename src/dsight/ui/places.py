@@ -16,7 +16,7 @@ _HEX = frozenset("0123456789abcdef")
 
 def cgroups(paths: list[str], units: list[str], containers: list[str]) -> tuple[tuple[int, int], ...]:
     """Level and id of each cgroup meant; UsageError for one that is not there."""
-    from dsight.connections.kernel_filter import cgroup, named
+    from dsight.kernel.cgroups import cgroup, named
 
     found = []
     try:

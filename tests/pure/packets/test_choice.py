@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dsight.connections import kernel_filter
 from dsight.connections.host import Owner
+from dsight.kernel import cgroups
 from dsight.packets.choice import Choice, within
 from dsight.packets.script import Filter
 
@@ -44,7 +44,7 @@ def test_a_user_is_asked_for_once() -> None:
 
 def test_a_cgroup_and_all_below_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "system" / "web").mkdir(parents=True)
-    monkeypatch.setattr(kernel_filter, "mount", lambda: str(tmp_path))
+    monkeypatch.setattr(cgroups, "mount", lambda: str(tmp_path))
     system, web = (path.stat().st_ino for path in (tmp_path / "system", tmp_path / "system" / "web"))
     assert within("0::/system/web\n", ((1, system),)) and within("0::/system/web\n", ((2, web),))
     assert within("0::/system/web\n", ((0, tmp_path.stat().st_ino),))
