@@ -317,9 +317,10 @@ class Processes:
         if pid not in self._pictures:
             self.seen(pid)
         place = self._find(pid, address)
-        if place is None and self._mmaps is None:  # else a library loaded since has been heard of
+        # A library loaded since may be where nothing was, or memory that was given back; of it mmaps has told.
+        if (place is None or not (place.module or place.symbol)) and self._mmaps is None:
             identity = _identity(pid)
-            if identity and self._look(pid, identity):  # a library loaded since
+            if identity and self._look(pid, identity):
                 place = self._find(pid, address)
         return place
 
