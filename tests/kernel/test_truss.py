@@ -47,6 +47,13 @@ def test_a_refused_connection_is_told_as_the_program_saw_it() -> None:
     assert f"{wanted} = -1 ECONNREFUSED (Connection refused)" in done.stderr
 
 
+def test_sockets_in_memory_that_is_used_again_are_told_apart() -> None:
+    """Without close(2) among the calls that are shown, too."""
+    program = "import socket\nfor i in range(3): socket.socket().connect_ex(('127.0.0.1', 1))"
+    done = truss("-e", "connect", sys.executable, "-Sc", program)
+    assert len(set(re.findall(r"connect\(3<TCP:\[(\d+)\]>", done.stderr + done.stdout))) == 3
+
+
 def test_what_it_starts_and_how_each_ended() -> None:
     done = truss("-e", "execve,kill", "sh", "-c", "cat /dev/null; kill -TERM $$")
     assert done.returncode == 128 + 15
