@@ -13,15 +13,15 @@ from dsight.lang.catalog import Probe
 from dsight.lang.macros import Macros
 from dsight.machine import Machine
 from dsight.record import FAULTS
-from dsight.session import Session
 from dsight.source import Source
+from dsight.tracing import Tracing
 from dsight.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
-    from typing import Any, Self
+    from typing import Any
 
     from dsight.compile import Compiled
 
@@ -38,7 +38,7 @@ class TraceRecord(Value):
     values: tuple[int | str | bytes | tuple[str, ...] | None, ...]
 
 
-class Trace:
+class Trace(Tracing):
     """A running script whose records are read by iterating; a context manager.
 
     Iteration ends with exit(), `stop()`, or after `timeout` seconds.  `lost` counts
@@ -64,27 +64,26 @@ class Trace:
     ) -> None:
         here = on or Machine()
         self._own = None if on else here
-        self._loaded: Callable[[], None] | None = None
+        loaded: Callable[[], None] | None = None
         if isinstance(script, str):
             macros = Macros.of_process(args, name, target)
-            self.image, self._loaded = here.image([Source(name, script)], macros, options)
+            image, loaded = here.image([Source(name, script)], macros, options)
         else:
-            self.image = script.image(options=options)
+            image = script.image(options=options)
         if entries:
             sizes = {f"var_{name}": size for name, size in entries.items()}
-            maps = [m.replace(max_entries=sizes[m.name]) if m.name in sizes else m for m in self.image.maps]
-            self.image = self.image.replace(maps=tuple(maps))
-        texts = here.texts(self.image)
-        self.lost = 0
+            maps = [m.replace(max_entries=sizes[m.name]) if m.name in sizes else m for m in image.maps]
+            image = image.replace(maps=tuple(maps))
+        texts = here.texts(image)
+        super().__init__(here, image, loaded)
         self.faults: list[str] = []
         self.timeout = timeout
-        self._decoder = Decoder(self.image.layouts, texts)
+        self._decoder = Decoder(image.layouts, texts)
         self._pending: list[TraceRecord] = []
         self._rows: list[tuple[Any, ...]] = []
         self._plain = plain
-        self.session = Session(self.image, here.registry, self)
         here.listen(self.session)
-        self._aggregations = Aggregations(self.image.aggs, self.session.aggregation_entries, self.session.erase, texts)
+        self._aggregations = Aggregations(image.aggs, self.session.aggregation_entries, self.session.erase, texts)
 
     # -- Sink
 
@@ -108,22 +107,12 @@ class Trace:
         self.faults.append(f"{FAULTS.get(r.fault, r.fault)} ({r.address:#x}) in clause {r.clause}")
         del self.faults[:-1000]
 
-    def drops(self, count: int, cpu: int | None = None, what: str = "drop") -> None:
-        self.lost += count
-
     # -- use
-
-    def __enter__(self) -> Self:
-        self.session.start()
-        if self._loaded is not None:
-            self._loaded()
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         try:
-            self.session.stop()
+            super().__exit__(kind, error, tb)
         finally:
-            self.session.close()
             if self._own is not None:
                 self._own.close()
 

@@ -136,3 +136,9 @@ def _escape(c: str) -> str:
     if 0xDC80 <= n <= 0xDCFF:  # a byte that was not UTF-8 (surrogateescape)
         return f"\\x{n - 0xDC00:02x}"
     return f"\\x{n:02x}" if n < 0x100 else f"\\u{n:04x}" if n < 0x10000 else f"\\U{n:08x}"
+
+
+def beside(module: str, name: str) -> str:
+    """The text of a D file in the folder of a module (its `__file__`)."""
+    with open(f"{module.rpartition('/')[0]}/{name}", encoding="ascii") as file:
+        return file.read()

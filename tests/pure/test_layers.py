@@ -33,6 +33,7 @@ LAYERS = [
     ["options", "compile"],
     ["session"],
     ["machine"],
+    ["tracing"],
     ["api"],
     ["connections", "calls"],
     ["packets"],

@@ -9,20 +9,15 @@ from dsight.calls.narrow import spec as narrow_spec
 from dsight.calls.script import Program, script
 from dsight.calls.specs import Spec, class_names, guess, names, of_class, spec
 from dsight.consumer.aggregate import Aggregations
-from dsight.consumer.decode import Decoder
 from dsight.errors import UsageError
 from dsight.kernel import syscalls
 from dsight.kernel.sys import machine
-from dsight.lang.macros import Macros
-from dsight.record import FAULT
-from dsight.session import Session
-from dsight.source import Source
+from dsight.tracing import Feed as _Feed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import TracebackType
-    from typing import Any, Self
+    from typing import Any
 
     from dsight.machine import Machine
 
@@ -66,9 +61,8 @@ def _spec(name: str, known: bool, here: Machine) -> Spec:
     return guess(name, [(str(f.type), f.name) for f in fields])
 
 
-class Feed:
-    """One trace of processes and what they start; a context manager.  `joiner` has the state, `lost` counts records
-    that were dropped."""
+class Feed(_Feed):
+    """One trace of processes and what they start.  `joiner` has the state."""
 
     def __init__(
         self, here: Machine, specs: dict[int, Spec], *, strings: int = 32, buffer: int = 1 << 25,
@@ -77,48 +71,19 @@ class Feed:
         """`other`: calls of unknown numbers too."""
         fetches: dict[int, Fetch] = {number: fetch(one) for number, one in specs.items()}
         self._number = syscalls.numbers()["getpgid"]
-        self.program: Program = script(fetches, machine(), self._number, strings, buffer, summary, other)
+        program: Program = script(fetches, machine(), self._number, strings, buffer, summary, other)
+        super().__init__(here, "truss", program.text, program.records)
         self.joiner = Joiner(specs)
-        self.lost = 0
         self._events: list[Any] = []
-        macros = Macros.of_process((), "truss", None)
-        image, self._loaded = here.image([Source("truss", self.program.text)], macros)
-        records = self.program.records
-        self._kinds = [records[layout.clause] if layout.clause < len(records) else "" for layout in image.layouts]
-        self._decoder = Decoder(image.layouts)
-        self.session = Session(image, here.registry, self)
-        self.aggregations = Aggregations(image.aggs, self.session.aggregation_entries, self.session.erase)
-        self._ids = {layout.name: layout.id for layout in image.aggs}
+        self.aggregations = Aggregations(self.image.aggs, self.session.aggregation_entries, self.session.erase)
+        self._ids = {layout.name: layout.id for layout in self.image.aggs}
 
-    # -- Sink
-
-    def records(self, view: memoryview) -> int:
-        runs, taken = self._decoder.split(view)
-        feed, kinds, out = self.joiner.feed, self._kinds, self._events
-        for run in runs:
-            if run[0] == FAULT:  # memory that was not there: the call itself has a record of its own
-                continue
-            kind = kinds[run[0]]
-            for row in self._decoder.rows(view, run):
-                out += feed(kind, row[2:])
-        return taken
-
-    def drops(self, count: int, cpu: int | None = None, what: str = "drop") -> None:
-        self.lost += count
+    def _recorded(self, kind: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        feed, out = self.joiner.feed, self._events
+        for row in rows:
+            out += feed(kind, row[2:])
 
     # -- use
-
-    def __enter__(self) -> Self:
-        self.session.start()
-        if self._loaded is not None:
-            self._loaded()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        try:
-            self.session.stop()
-        finally:
-            self.session.close()
 
     def adopt(self, pid: int) -> None:
         """Trace a process too.  The program hears of it by a system call of ours that asks for something else."""

@@ -1,16 +1,19 @@
 """The D program for the calls asked for: truss.d, files.d and events.d, with what the calls need.
 
-Its clauses with records stand in a known order: `RECORDS` names each, by the comment in front of it.
+The comment in front of a clause says what its record is (tracing.clause_kinds).
 """
 
 from __future__ import annotations
 
 from dsight.calls.fetch import LARGE, SLOTS, SMALL, WHAT, Fetch
+from dsight.source import beside
+from dsight.tracing import clause_kinds
 from dsight.value import Value
 
 TEXT_SIZE = 512  # bytes of a path, at most
 ARGUMENTS = 6  # strings of argv that are copied before execve(2)
 VECTORS = 2  # iovecs whose data is copied
+_KINDS = frozenset("Call Return Text Memory File Socket Fork Exec Args Exit Fatal Signal".split())
 
 # struct pt_regs: registers of the arguments at entry, of the first one at return, of the call's number; those of a
 # 32-bit call, whose numbers are others, and a condition that is true for it (providers/syscall.py).
@@ -208,9 +211,9 @@ def script(
     whats = [call.what for call in calls.values()]
     if not summary:
         if any(what >> WHAT["fd0"] & 7 or what & 2 for what in whats):
-            parts["FILES"] += _read("files.d").replace("FILE", "file")
+            parts["FILES"] += beside(__file__, "files.d").replace("FILE", "file")
         if any(what >> WHAT["fd1"] & 7 for what in whats):
-            parts["FILES"] += _read("files.d").replace("FILE", "file2")
+            parts["FILES"] += beside(__file__, "files.d").replace("FILE", "file2")
         if any(what & 4 for what in whats):
             parts["FILES"] += _CLOSED
         for slot in range(3):
@@ -225,10 +228,10 @@ def script(
                 parts["VECTORS"] += _VECTOR.format(both=_BOTH, n=n, at=16 * n, small=small)
         if any(what & 0x80 for what in whats):
             parts["ARGV"] = "".join([_ARGUMENT.format(at=8 * n) for n in range(ARGUMENTS)])
-    text = _read("truss.d")
+    text = beside(__file__, "truss.d")
     if summary:
         text = text[: text.index("/* Call */")] + _SUMMARY + "/*EVENTS*/"
-    text = text.replace("/*EVENTS*/", _read("events.d"))
+    text = text.replace("/*EVENTS*/", beside(__file__, "events.d"))
     for name, part in parts.items():
         text = text.replace(f"/*{name}*/", part)
     for n, register in enumerate(registers):
@@ -239,7 +242,7 @@ def script(
     text = text.replace("/*GETPGID*/", str(getpgid))
     options = f"#pragma D option strsize={TEXT_SIZE}\n#pragma D option scratchsize={2 * large + 3072}\n"
     options += f"#pragma D option bufsize={buffer}\n#pragma D option dynvarsize=4m\n"
-    return Program(options + text, _records(text))
+    return Program(options + text, clause_kinds(text, _KINDS))
 
 
 def _init(calls: dict[int, Fetch], other: bool) -> str:
@@ -249,22 +252,3 @@ def _init(calls: dict[int, Fetch], other: bool) -> str:
         lines += [f"truss_in{n}[{number}] = {word:#x};" for n, word in enumerate(call.entry) if word]
         lines += [f"truss_out{n}[{number}] = {word:#x};" for n, word in enumerate(call.back) if word]
     return "BEGIN\n{\n\t" + "\n\t".join(lines) + "\n}\n"
-
-
-def _records(text: str) -> tuple[str, ...]:
-    """The record of each clause: the last comment before it, if that names one."""
-    names = {"Call", "Return", "Text", "Memory", "File", "Socket", "Fork", "Exec", "Args", "Exit", "Fatal", "Signal"}
-    found, comment = [], ""
-    for line in text.split("\n"):
-        if line.startswith("/* "):
-            word = line[3:].split(" ")[0].rstrip(":")
-            comment = word if word in names else ""
-        elif line == "{":
-            found.append(comment)
-            comment = ""
-    return tuple(found)
-
-
-def _read(name: str) -> str:
-    with open(f"{__file__.rpartition('/')[0]}/{name}", encoding="ascii") as file:
-        return file.read()

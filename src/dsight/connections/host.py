@@ -19,9 +19,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket as Socket
     from collections.abc import Callable, Iterator
-    from typing import Protocol
+    from typing import Any, Protocol, TypeVar
 
     from dsight.connections.host_unix import File, UnixSocket
+
+    Answer = TypeVar("Answer")
 else:
     Protocol = object
 
@@ -106,40 +108,33 @@ class KernelHost:
     def __init__(self, keep: float = 0.2) -> None:
         self._keep = keep
         self._netns = _inode("/proc/self/ns/net")
-        self._known: dict[tuple[object, ...], tuple[float, object]] = {}
+        self._known: dict[tuple[object, ...], tuple[float, Any]] = {}
         self._owners: dict[int, tuple[int, str]] = {}  # inode -> pid, its descriptor's path
         self._rescan = 0.0  # when all processes may be looked at again
 
     def route(self, address: str, netns: int | None, pid: int) -> str | None:
-        key = ("route", netns, address)
-        if not self._fresh(key):
-            self._put(key, self._ask(_NETLINK_ROUTE, netns, pid, lambda s: _route(s, address)))
-        return self._known[key][1]  # type: ignore[return-value]
+        return self._once(
+            ("route", netns, address), lambda: self._ask(_NETLINK_ROUTE, netns, pid, lambda s: _route(s, address))
+        )
 
     def listening(self, netns: int | None, pid: int, protocol: int = 6) -> tuple[Listening, ...] | None:
-        key = ("listening", netns, protocol)
-        if not self._fresh(key):
-            self._put(key, self._ask(_NETLINK_SOCK_DIAG, netns, pid, lambda s: _listening(s, protocol)))
-        return self._known[key][1]  # type: ignore[return-value]
+        return self._once(
+            ("listening", netns, protocol),
+            lambda: self._ask(_NETLINK_SOCK_DIAG, netns, pid, lambda s: _listening(s, protocol)),
+        )
 
     def unix_sockets(self, netns: int | None, pid: int) -> tuple[UnixSocket, ...] | None:
-        key = ("unix", netns)
-        if not self._fresh(key):
-            self._put(key, self._ask(_NETLINK_SOCK_DIAG, netns, pid, _unix_sockets))
-        return self._known[key][1]  # type: ignore[return-value]
+        return self._once(("unix", netns), lambda: self._ask(_NETLINK_SOCK_DIAG, netns, pid, _unix_sockets))
 
     def overflows(self, netns: int | None, pid: int) -> int | None:
-        key = ("overflows", netns)
-        if not self._fresh(key):
+        def read() -> int | None:
             path = "/proc/self/ns/net" if netns in (None, self._netns) else self._namespace(netns or 0, pid)
-            self._put(key, None if path is None or not path.startswith("/proc/") else _overflows(path))
-        return self._known[key][1]  # type: ignore[return-value]
+            return None if path is None or not path.startswith("/proc/") else _overflows(path)
+
+        return self._once(("overflows", netns), read)
 
     def owner(self, inode: int) -> Owner | None:
-        key = ("owner", inode)
-        if not self._fresh(key):
-            self._put(key, self._owner(inode))
-        return self._known[key][1]  # type: ignore[return-value]
+        return self._once(("owner", inode), lambda: self._owner(inode))
 
     def _owner(self, inode: int) -> Owner | None:
         link = f"socket:[{inode}]"
@@ -174,14 +169,21 @@ class KernelHost:
         return socket_file(path, pid)
 
     def named(self, address: str, pid: int) -> tuple[str, ...]:
-        key = ("named", address, pid)
-        if not self._fresh(key):
+        def read() -> tuple[str, ...]:
             text = read_text(f"/proc/{pid}/root/etc/hosts") or ""
             lines = [line.partition("#")[0].split() for line in text[:LARGEST].splitlines()]
             names = dict.fromkeys(n for words in lines if words[:1] == [address] for n in words[1:])
             found = tuple(name for name in names if not is_local(name, os.uname().nodename))
-            self._put(key, () if found and _has_libc(pid) else found)
-        return self._known[key][1]  # type: ignore[return-value]
+            return () if found and _has_libc(pid) else found
+
+        return self._once(("named", address, pid), read)
+
+    def _once(self, key: tuple[object, ...], ask: Callable[[], Answer]) -> Answer:
+        """What is known since a moment ago, or else what `ask` gives."""
+        if not self._fresh(key):
+            self._put(key, ask())
+        answer: Answer = self._known[key][1]
+        return answer
 
     def _fresh(self, key: tuple[object, ...]) -> bool:
         known = self._known.get(key)
@@ -192,7 +194,7 @@ class KernelHost:
             self._known.clear()
         self._known[key] = (monotonic(), value)
 
-    def _ask(self, protocol: int, netns: int | None, pid: int, question: Callable[[Socket], object]) -> object:
+    def _ask(self, protocol: int, netns: int | None, pid: int, question: Callable[[Socket], Answer]) -> Answer | None:
         """question(netlink socket in the namespace); None where that cannot be had."""
         try:
             if netns is None or netns == self._netns:

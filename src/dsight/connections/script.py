@@ -9,6 +9,7 @@ import os
 
 from dsight.connections.drops import reasons
 from dsight.connections.kernel_filter import Kernel
+from dsight.source import beside
 from dsight.value import Value
 
 TYPE_CHECKING = False
@@ -114,5 +115,4 @@ def who(probes: str, flag: str) -> str:
 
 def read(name: str) -> str:
     """A D file of this package."""
-    with open(f"{__file__.rpartition('/')[0]}/{name}", encoding="ascii") as file:
-        return file.read()
+    return beside(__file__, name)

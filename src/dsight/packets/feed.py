@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from dsight.consumer.decode import Decoder
 from dsight.lang.catalog import Probe
-from dsight.lang.macros import Macros
 from dsight.packets.choice import Choice
 from dsight.packets.decode import Ip, parse
 from dsight.packets.owners import Owners
 from dsight.packets.script import Filter, script
 from dsight.providers import udp
-from dsight.record import FAULT
-from dsight.session import Session
-from dsight.source import Source
+from dsight.tracing import Feed as _Feed
 from dsight.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import Iterable
     from typing import Any, Self
 
     from dsight.connections.host import KernelHost, Owner
@@ -40,8 +36,8 @@ class Packet(Value):
     ip: Ip | None  # None where the bytes are none that can be read
 
 
-class Feed:
-    """One trace; a context manager.  `snap`: bytes of a packet, at most; `payload`: those in pages
+class Feed(_Feed):
+    """One trace.  `snap`: bytes of a packet, at most; `payload`: those in pages
     too, which is most of what TCP carries.  `lost` counts packets that were dropped before they were read, `unread`
     those whose memory could not be read."""
 
@@ -58,8 +54,8 @@ class Feed:
         btf = here.registry.btf
         ports = btf.type("struct", "inet_timewait_death_row")
         bound = any(m.name == "hashinfo" for m in getattr(ports, "members", ()))
-        self.program = script(wanted, snap, buffer, udp_table=udp.has_table(btf), calls=calls, bound=bound, pages=where)
-        self.lost = 0
+        program = script(wanted, snap, buffer, udp_table=udp.has_table(btf), calls=calls, bound=bound, pages=where)
+        super().__init__(here, "snoop", program.text, program.records)
         self.unread = 0
         self._host = host
         self._choice = Choice(wanted)
@@ -67,34 +63,20 @@ class Feed:
         self._packets: list[Packet] = []
         self._open: dict[int, int] = {}  # packets of which pieces may come, by time: place in _packets
         self._snap = snap
-        image, self._loaded = here.image([Source("snoop", self.program.text)], Macros.of_process((), "snoop", None))
-        records = self.program.records
-        self._kinds = [records[layout.clause] if layout.clause < len(records) else "" for layout in image.layouts]
-        self._decoder = Decoder(image.layouts)
-        self.session = Session(image, here.registry, self)
 
-    # -- Sink
+    def _fault(self) -> None:
+        self.unread += 1
 
-    def records(self, view: memoryview) -> int:
-        runs, taken = self._decoder.split(view)
-        for run in runs:
-            if run[0] == FAULT:
-                self.unread += 1
-                continue
-            kind = self._kinds[run[0]]
-            for row in self._decoder.rows(view, run):
-                if kind == "Packet":
-                    self._packet(row[2:11], row[11][: row[12]])
-                elif kind == "Paged":
-                    self._packet(row[2:11], row[11][: row[12]] + row[13][: row[14]], more=True)
-                elif kind == "Piece":
-                    self._piece(row[2], row[3], row[4][: row[5]])
-                else:
-                    self._owners.name(row[2], _text(row[3]))
-        return taken
-
-    def drops(self, count: int, cpu: int | None = None, what: str = "drop") -> None:
-        self.lost += count
+    def _recorded(self, kind: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        for row in rows:
+            if kind == "Packet":
+                self._packet(row[2:11], row[11][: row[12]])
+            elif kind == "Paged":
+                self._packet(row[2:11], row[11][: row[12]] + row[13][: row[14]], more=True)
+            elif kind == "Piece":
+                self._piece(row[2], row[3], row[4][: row[5]])
+            else:
+                self._owners.name(row[2], _text(row[3]))
 
     def _packet(self, values: tuple[Any, ...], data: bytes, more: bool = False) -> None:
         """`values`: what script's records of packets begin with; `more`: further pieces of it may follow."""
@@ -131,17 +113,9 @@ class Feed:
     # -- use
 
     def __enter__(self) -> Self:
-        self.session.start()
-        if self._loaded is not None:
-            self._loaded()
+        super().__enter__()
         self._owners.holds(self._host.held())
         return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        try:
-            self.session.stop()
-        finally:
-            self.session.close()
 
     def read(self, timeout: float) -> list[Packet]:
         """The packets there are; waits at most `timeout` seconds for the first."""

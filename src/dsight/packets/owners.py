@@ -12,7 +12,11 @@ from dsight.packets.decode import ICMP, ICMP6, TCP, Ip, inner, is_echo_reply, po
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from dsight.connections.host import Host
+
+    Key = TypeVar("Key")
 
 _MOST = 65536  # flows, and names, that are remembered
 _NOBODY = {0: "unknown", -1: "kernel", -2: "no socket"}
@@ -79,11 +83,11 @@ class Owners:
         return next(iter(owners.values())) if len(owners) == 1 else None
 
 
-def _keep(where: dict[object, Owner] | dict[int, Owner], key: object, owner: Owner) -> None:
-    where.pop(key, None)  # type: ignore[call-overload]
+def _keep(where: dict[Key, Owner], key: Key, owner: Owner) -> None:
+    where.pop(key, None)
     if len(where) >= _MOST:
-        del where[next(iter(where))]  # type: ignore[arg-type]
-    where[key] = owner  # type: ignore[index]
+        del where[next(iter(where))]
+    where[key] = owner
 
 
 def _key(ip: Ip, received: bool, netns: int) -> tuple[int, int, str, int, str, int] | None:

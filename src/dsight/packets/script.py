@@ -12,6 +12,8 @@ import sys
 
 from dsight.connections.kernel_filter import Kernel
 from dsight.errors import UsageError
+from dsight.source import beside
+from dsight.tracing import clause_kinds
 from dsight.value import Value
 
 TYPE_CHECKING = False
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
 MOST = 65536  # bytes of a packet
+_KINDS = frozenset({"Name", "Packet", "Paged", "Piece"})
 _HEADERS = 256  # bytes in front of those in pages, at most
 _PIECES = 17  # of those: MAX_SKB_FRAGS as it mostly is
 _SMALL = 1024  # where fewer bytes are wanted, the first piece will do
@@ -84,20 +87,20 @@ def script(
     tracepoints for calls that send and receive (sock_send_length, Linux 6.4); `bound`, a table of TCP ports by
     namespace (Linux 5.19).  `pages`: the constant of packets.pages, with which bytes in pages are copied too.
     """
-    text = _read("snoop.d")
+    text = beside(__file__, "snoop.d")
     first, fresh = _fresh(wanted)
     parts = {
         "FRESH FIRST": first,
         "FRESH": fresh,
         "BEGIN": _begin(wanted),
         "NAMES": "\n\n".join([_name(wanted, probes, when) for probes, when in _NAMED if calls or probes != _CALLS]),
-        "USERS": _read("users.d") if calls else "",
-        "BOUND": _read("bound.d") if bound else "",
+        "USERS": beside(__file__, "users.d") if calls else "",
+        "BOUND": beside(__file__, "bound.d") if bound else "",
         "WHERE": _where(wanted),
         "WHAT": _what(wanted),
         "WHOSE": _whose(wanted),
-        "QUOTED": _read("quoted.d") if udp_table else "",
-        "PAGED": "" if pages is None else _read("paged.d"),
+        "QUOTED": beside(__file__, "quoted.d") if udp_table else "",
+        "PAGED": "" if pages is None else beside(__file__, "paged.d"),
         "PACKETS": _packets(snap, pages is not None),
     }
     for name, part in parts.items():
@@ -111,7 +114,7 @@ def script(
         .replace("PAGES", f"{pages or 0:#x}")
     )
     options = f"#pragma D option bufsize={buffer}\n#pragma D option dynvarsize=8m\n"
-    return Program(options + text, _records(text))
+    return Program(options + text, clause_kinds(text, _KINDS))
 
 
 _FORK = """rawtp:::sched_process_fork
@@ -309,21 +312,3 @@ def _piece(n: int, snap: int) -> str:
         )
         below = size
     return text
-
-
-def _records(text: str) -> tuple[str, ...]:
-    """The record of each clause: the comment in front of it, if that names one."""
-    found, comment = [], ""
-    for line in text.split("\n"):
-        if line.startswith("/* "):
-            word = line[3:].split(" ")[0].rstrip(":")
-            comment = word if word in ("Name", "Packet", "Paged", "Piece") else ""
-        elif line == "{":
-            found.append(comment)
-            comment = ""
-    return tuple(found)
-
-
-def _read(name: str) -> str:
-    with open(f"{__file__.rpartition('/')[0]}/{name}", encoding="ascii") as file:
-        return file.read()

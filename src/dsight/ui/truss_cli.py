@@ -98,17 +98,14 @@ def _arguments(argv: list[str]) -> Namespace:
 
 def _words(arguments: Namespace) -> list[str]:
     """The command's words."""
+    from dsight.ui import places
+
     words: list[str] = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     if arguments.line is None:
         return words
     if words:
         raise UsageError(f"-c: there is a command already, and '{words[0]}'")
-    from shlex import split
-
-    try:
-        return split(arguments.line)
-    except ValueError as error:
-        raise UsageError(f"-c: {str(error).lower()}") from None
+    return places.words(arguments.line)
 
 
 def _output(path: str | None) -> TextIO:
