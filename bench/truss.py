@@ -101,8 +101,8 @@ def compare(command: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         here, there = f"{folder}/truss", f"{folder}/strace"
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False}
-        subprocess.run(["strace", "-f", "-o", there, *command], **quiet)  # type: ignore[call-overload]
-        subprocess.run([*TRUSS, "--json", "-o", here, *command], **quiet)  # type: ignore[call-overload]
+        subprocess.run(["strace", "-f", "-o", there, *command], **quiet)
+        subprocess.run([*TRUSS, "--json", "-o", here, *command], **quiet)
         with open(here, encoding="utf-8") as file:
             ours = by_truss(file.read())
         with open(there, encoding="utf-8", errors="surrogateescape") as file:
