@@ -353,6 +353,12 @@ def test_lines_end_after_so_many(lab: Lab) -> None:
     assert "........db1.exam" in out or "db1" in out
 
 
+def test_a_device_that_is_not_here_is_remarked() -> None:
+    done = subprocess.run([*SNOOP, "-i", "nosuch0", "--for", "0.1"], capture_output=True, timeout=60)
+    assert done.returncode == 0 and done.stdout == b""
+    assert done.stderr.startswith(b"dsight: snoop: there is no device nosuch0 here by now; there are: ")
+
+
 def test_a_pipe_gets_packets_only_and_a_full_disk_is_told() -> None:
     code = "import socket; s = socket.socket(2, 2); s.sendto(b'x', ('127.0.0.1', 9)); print('said')"
     line = f'unshare -n sh -c "ip link set lo up && {sys.executable} -ISc \\"{code}\\""'

@@ -12,6 +12,7 @@ import sys
 from errno import EDQUOT, EFBIG, EIO, ENOSPC
 
 from dsight.errors import Error, UsageError
+from dsight.source import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def main(argv: list[str]) -> int:
 
     arguments = _parser().parse_args(argv)
     _check(arguments)
+    _remark(arguments)
     words = [] if arguments.line is None else places.words(arguments.line)
     targets: list[Target] = []
     output = _output(arguments.write)
@@ -117,6 +119,16 @@ def _check(arguments: Namespace) -> None:
         raise UsageError("--json goes neither with -w nor with -x")
     if arguments.write == "-" and sys.stdout.isatty():
         raise UsageError("-w -: a file of packets is nothing for a terminal", "dsight snoop -w - | wireshark -k -i -")
+
+
+def _remark(arguments: Namespace) -> None:
+    """Of a device that is not here: another namespace may have it, or it may come."""
+    if arguments.netns:
+        return
+    for name in arguments.devices:
+        if not os.path.exists(f"/sys/class/net/{name}"):
+            here = ", ".join(sorted(os.listdir("/sys/class/net")))
+            sys.stderr.write(f"dsight: snoop: there is no device {printable(name)} here by now; there are: {here}\n")
 
 
 def _filter(arguments: Namespace, targets: list[Target]) -> Filter:
