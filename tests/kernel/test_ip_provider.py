@@ -128,7 +128,9 @@ def test_icmp_as_often_as_sent() -> None:
         ("send", 4, 8, 0): 2, ("receive", 4, 0, 0): 2, ("receive", 4, 3, 3): 1, ("send", 4, 3, 3): 1
     }  # fmt: skip
     assert ran["pings"].icmp["send", 6, 128, 0] == ran["pings"].icmp["receive", 6, 129, 0] == 1
-    assert ran["loopback"].icmp == {("send", 4, 3, 3): 1, ("receive", 4, 3, 3): 1}
+    # Neighbour discovery (133 to 137) and MLDv2 (143) are the kernel's own, whenever a device is not long up.
+    found = {k: n for k, n in ran["loopback"].icmp.items() if k[1] == 4 or k[2] not in (*range(133, 138), 143)}
+    assert found == {("send", 4, 3, 3): 1, ("receive", 4, 3, 3): 1}
 
 
 def test_icmp_members() -> None:
