@@ -195,7 +195,7 @@ def compile_all(build):
     make("cxload", "gcc", "-O2", "-Wall", "-pthread", "load.c")
     make("conn", "gcc", "-O2", "-Wall", "conn.c", "-lbpf", "-lelf", "-lz")
     py_compile.compile(HERE + "/pyring.py", build + "/pyring.pyc", doraise=True)
-    make("conn.bpf.o", "clang", "-O2", "-g", "-Wall", "-target", "bpf", include, "-c", "conn.bpf.c")
+    make("conn.bpf.o", "clang", "-O2", "-g", "-Wall", "-target", "bpf", "-mcpu=v3", include, "-c", "conn.bpf.c")
 
 
 def pinned(cpu):

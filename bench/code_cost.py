@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""The programs dsight loads beside those clang -O2 makes of the same in C (conn.bpf.c).
+"""The programs dsight loads beside those clang -O2 makes of the same in C (conn.bpf.c, request.bpf.c).
 
     code_cost.py [--calls N] [--rounds N] [--json FILE]
 
-For each pair: instructions (as the verifier left them), helper calls, bytes of machine code, and what
-a run takes in the kernel's own count (bpf_stats_enabled(7): the mean, helpers included), the least of
-some rounds, under the same load: connect() of a UDP socket by bench/load.c.  C's reader polls each
-10 ms and is never woken; ours is woken once it has caught up.  Ours do what C's do not:
-they look whether the script is running, number their records and say on which CPU they were made.
+For each pair, under the same load (connect() of a UDP socket by bench/load.c; for "SYN sent" one of TCP, refused):
+instructions loaded (as the verifier left them) and bytes of machine code; then, of one connect(), what is executed:
+instructions and helper calls of the bytecode (executed.py), and ns by the kernel's own count (cost.py).  A reader of
+C's records looks each 10 ms and is never woken; ours is woken once it has caught up.  Ours do what C's do not: they
+look whether the script is running, number their records and say on which CPU they were made.
 
 Then what getppid(2), which only the last script asks about, takes more while each of these runs.
 Needs root, gcc, clang, libbpf-dev and bpftool.
@@ -19,22 +19,23 @@ import argparse
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from typing import TextIO
 
+import bpf_object
 from bench import DTRACE, HERE, OURS_AGG, OURS_PRINT, compile_all, lacking, with_tracefs
+from cost import Cost, of_object, of_script
+from dsight.machine import Machine
 
-STATS = "/proc/sys/kernel/bpf_stats_enabled"
-CONNECT = os.path.join(os.path.dirname(HERE), "examples", "connect.d")
-PAIRS = {
-    "name and pid": (["-qn", OURS_PRINT], "print"),
-    "address and port": (["-qs", CONNECT], "print_ip"),
-    "count by name": (["-qn", OURS_AGG], "agg"),
+EXAMPLES = os.path.join(os.path.dirname(HERE), "examples")
+PAIRS = {  # ours, C's program, the load
+    "name and pid": (OURS_PRINT, "print", "udp"),
+    "address and port": ("connect.d", "print_ip", "udp"),
+    "count by name": (OURS_AGG, "agg", "udp"),
+    "SYN sent": ("tcp-connect.d", "request", "refuse"),
 }
 WIDE = {
     "connect alone": OURS_PRINT,
@@ -43,34 +44,23 @@ WIDE = {
     "every call but this one": 'syscall:::entry /probefunc != "getppid"/ { @[probefunc] = count(); }',
     "every call": "syscall:::entry { @[probefunc] = count(); }",
 }
-CALL = re.compile(r"\bcall bpf_\w+")
 
 
-def programs(pid: int) -> list[int]:
-    """The ids of the programs a process holds (proc(5): fdinfo)."""
+def _programs(pid: int) -> list[str]:
+    """Those a process holds (proc(5): fdinfo)."""
     found = []
     with contextlib.suppress(FileNotFoundError):  # a descriptor closed meanwhile
         for fd in os.listdir(f"/proc/{pid}/fdinfo"):
             with open(f"/proc/{pid}/fdinfo/{fd}") as f:
-                found += [int(line.split()[1]) for line in f if line.startswith("prog_id:")]
+                found += [line for line in f if line.startswith("prog_id:")]
     return found
-
-
-def bpftool(*args: str) -> str:
-    return subprocess.run(["bpftool", *args], capture_output=True, text=True, check=True).stdout
-
-
-def write(file: TextIO, text: str) -> None:
-    file.seek(0)  # elsewhere a write means nothing (sysctl_writes_strict)
-    file.write(text)
-    file.flush()
 
 
 def armed(command: list[str]) -> subprocess.Popen[bytes]:
     """A tracer that has loaded its programs."""
     tracer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 10
-    while not programs(tracer.pid):
+    while not _programs(tracer.pid):
         if time.monotonic() > deadline or tracer.poll() is not None:
             tracer.kill()
             raise SystemExit(f"{command[0]} did not start")
@@ -100,22 +90,52 @@ def added(folder: str, script: str) -> float:
         end(tracer)
 
 
-def measure(command: list[str], load: list[str]) -> dict[str, float]:
-    """The one program of a tracer, after a load of connects."""
-    tracer = armed(command)
-    try:
-        program_id = str(programs(tracer.pid)[-1])
-        subprocess.run(load, check=True, stdout=subprocess.DEVNULL)
-        program = json.loads(bpftool("-j", "prog", "show", "id", program_id))
-        code = bpftool("prog", "dump", "xlated", "id", program_id)
-    finally:
-        end(tracer)
-    return {
-        "instructions": program["bytes_xlated"] / 8,
-        "calls": len(CALL.findall(code)),
-        "bytes": program["bytes_jited"],
-        "ns": program["run_time_ns"] / program["run_cnt"],
-    }
+def script(name: str) -> str:
+    """D text; an example's, without its first line."""
+    if not name.endswith(".d"):
+        return name
+    with open(os.path.join(EXAMPLES, name)) as file:
+        return file.read().partition("\n")[2]
+
+
+def pairs(folder: str, calls: int, rounds: int) -> dict[str, dict[str, Cost]]:
+    here = Machine()
+    wake = (1).to_bytes(8, "little")  # BPF_RB_NO_WAKEUP
+    objects = [
+        bpf_object.read(f"{folder}/conn.bpf.o", here.registry.btf, {".rodata": wake}),
+        bpf_object.compiled("request.bpf.c", folder, here.registry.btf),
+    ]
+    found: dict[str, dict[str, Cost]] = {}
+    for name, (ours, theirs, load) in PAIRS.items():
+        command = [f"{folder}/cxload", load, "-n", str(calls)]
+        (made,) = [o for o in objects if theirs in [p.name for p in o.programs]]
+        costs = {
+            "dsight": of_script(here, script(ours), command, calls, rounds),
+            "C": of_object(here, made, (theirs,), command, calls, rounds),
+        }
+        found[name] = {side: max(all_, key=lambda c: c.ns) for side, all_ in costs.items()}
+    here.close()
+    return found
+
+
+def table(found: dict[str, dict[str, Cost]]) -> None:
+    print(f"{'':18}{'':8}{'loaded':>8}{'bytes':>7}{'executed':>10}{'ratio':>7}{'calls':>7}{'ns':>6}{'ratio':>7}")
+    for name, by_side in found.items():
+        c = by_side["C"]
+        for side, r in by_side.items():
+            executed, ns = (f"{r.executed / c.executed:7.2f}", f"{r.ns / c.ns:7.2f}") if r is not c else (f"{'':7}", "")
+            calls = sum(r.calls.values())
+            print(f"{name:18}{side:8}{r.loaded:8}{r.bytes:7}{r.executed:10.1f}{executed}{calls:7.1f}{r.ns:6.0f}{ns}")
+        print("".join(f"{'':18}{side:8}{called(r)}\n" for side, r in by_side.items()), end="")
+
+
+def called(r: Cost) -> str:
+    return ", ".join(f"{name} {count:.2f}" for name, count in sorted(r.calls.items()) if count >= 0.01)
+
+
+def plain(r: Cost) -> dict[str, object]:
+    """For JSON."""
+    return {name: getattr(r, name) for name in ("name", "loaded", "bytes", "ns", "runs", "executed", "calls")}
 
 
 def main() -> int:
@@ -127,34 +147,18 @@ def main() -> int:
     if why := lacking():
         raise SystemExit(why)
     with_tracefs()
-    results: dict[str, dict[str, dict[str, float]]] = {}
-    with open(STATS, "r+") as stats, tempfile.TemporaryDirectory() as folder:
-        before = stats.read()
+    with tempfile.TemporaryDirectory() as folder:
         compile_all(folder)
-        load = [f"{folder}/cxload", "udp", "-n", str(args.calls)]
-        try:
-            write(stats, "1")
-            for name, (ours, theirs) in PAIRS.items():
-                sides = {
-                    "dsight": [DTRACE, *ours],
-                    "C": [f"{folder}/conn", f"{folder}/conn.bpf.o", theirs, "10"],
-                }
-                rounds = {side: [measure(command, load) for _ in range(args.rounds)] for side, command in sides.items()}
-                results[name] = {side: min(found, key=lambda f: f["ns"]) for side, found in rounds.items()}
-        finally:
-            write(stats, before)
-        more = {name: min(added(folder, script) for _ in range(args.rounds)) for name, script in WIDE.items()}
-    print(f"{'':18}{'':8}{'instructions':>14}{'helper calls':>14}{'bytes':>8}{'ns a run':>10}{'ratio':>8}")
-    for name, by_side in results.items():
-        for side, r in by_side.items():
-            ratio = f"{r['ns'] / by_side['C']['ns']:8.2f}" if side != "C" else ""
-            print(f"{name:18}{side:8}{r['instructions']:14.0f}{r['calls']:14}{r['bytes']:8}{r['ns']:10.0f}{ratio}")
+        found = pairs(folder, args.calls, args.rounds)
+        table(found)
+        more = {name: min(added(folder, text) for _ in range(args.rounds)) for name, text in WIDE.items()}
     print("\nns that getppid() takes more")
     for name, ns in more.items():
         print(f"{name:26}{ns:8.1f}")
     if args.json:
         with open(args.json, "w") as f:
-            json.dump({"programs": results, "getppid": more}, f, indent=1)
+            programs = {name: {side: plain(r) for side, r in by_side.items()} for name, by_side in found.items()}
+            json.dump({"programs": programs, "getppid": more}, f, indent=1)
     return 0
 
 
