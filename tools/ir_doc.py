@@ -26,6 +26,7 @@ def form(op: str) -> str:
         "n": "n",
         "k": "k",
         "j": "BODY",
+        "i": "id",
     }
     values = iter("ab")
     labels = iter(("then", "else") if kinds.count("l") > 1 else ("label",))

@@ -128,7 +128,7 @@ def compile_script(script: typed.Script, registry: Registry, options: Options) -
     from dsight.ir.lower import lower
     from dsight.ir.words import used
 
-    storage = Storage(script, options)
+    storage = Storage(script, options, registry.direct)
     errors = tuple(c for c in script.clauses if any(p.name == "ERROR" and p.provider == "dtrace" for p in c.probes))
     programs = []
     for plan, unit in plan_units(script, registry):

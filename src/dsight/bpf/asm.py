@@ -85,6 +85,8 @@ def show_insn(i: Insn, names: dict[int, str] | None = None) -> str:
         if op in _ALU:
             return f"{r}{i.dst} {_ALU[op]} " + (f"{r}{i.src}" if code & bpf.X else str(i.imm))
     if kind == bpf.JMP and op == bpf.CALL:
+        if i.src == 2:
+            return f"call kernel({i.imm})"
         if i.src:
             return f"call body({i.imm:+d})"
         return "call " + (names or {}).get(i.imm, str(i.imm))
@@ -118,6 +120,7 @@ _FORMS = (
     (rf"r(?P<dst>\d+) = {_IMM} ll", LD_IMM64),
     (r"r(?P<dst>\d+) = body\((?P<far>[+-]\d+)\)", LD_IMM64),
     (r"call body\((?P<near>[+-]\d+)\)", bpf.JMP | bpf.CALL),
+    (r"call kernel\((?P<kernel>\d+)\)", bpf.JMP | bpf.CALL),
     (r"r(?P<dst>\d+) = map\((?P<map>[^)]+)\)", LD_IMM64),
     (r"r(?P<dst>\d+) = value\((?P<value>[^)]+) \+ (?P<at>\d+)\)", LD_IMM64),
     (rf"r(?P<dst>\d+) = {_memory('src')}", bpf.LDX | bpf.MEM),
@@ -176,6 +179,8 @@ def _insn(groups: dict[str, str | None], code: int) -> Insn | None:
     body = get("far") or get("near")
     if body:
         return bpf.insn(code, int(get("dst") or 0), 4 if get("far") else 1, 0, int(body))
+    if function := get("kernel"):
+        return bpf.call_kernel(int(function))
     off = int((get("off") or "0").replace(" ", ""))
     return bpf.insn(code, int(get("dst") or 0), int(get("src") or 0), off, imm, ref)
 

@@ -162,6 +162,11 @@ def call_body(name: str) -> Insn:
     return insn(_CALL, 0, 1, 0, 0, ("body", name))
 
 
+def call_kernel(function: int) -> Insn:
+    """r0 = function(r1, ..., r5), one of the kernel's that BTF has an id of; r1-r5 are lost"""
+    return insn(_CALL, 0, 2, 0, function)
+
+
 def ld_body(dst: int, name: str) -> Insn:
     """dst = the address of a function of this program, for helpers that call it"""
     return insn(LD_IMM64, dst, 4, 0, 0, ("body", name))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Place = int | Again
 
 STACK = 512  # bytes; include/linux/filter.h, MAX_BPF_STACK
-CLOBBERS = frozenset({"call", "copy", "strcmp", "loop"})
+CLOBBERS = frozenset({"call", "cast", "copy", "strcmp", "loop"})
 
 _CALLER, _CALLEE = 0b0000111111, 0b1111000000
 _CALLER_USED = 4  # at most; the other two are for `select`
@@ -113,6 +113,8 @@ class _Intervals:
                                 wants[arg] = n
                             elif type(arg) is Bounded:
                                 wants[arg.reg] = n
+                    elif op == "cast" and type(instr.args[0]) is Reg:
+                        wants[instr.args[0]] = 1
                 elif op == "mov" or op == "slot" or op == "value":
                     self._simple.append(instr)
                 elif op == "ctx":
@@ -245,7 +247,7 @@ def _scan(live: _Intervals, blocks: tuple[Block, ...]) -> list[int]:
             if v >= 0 and places[v] is None and reads[v]:
                 # Before 5.11 the verifier forgets what a spilled record pointer is
                 # (744ea4e3885e, "bpf: support PTR_TO_MEM{,_OR_NULL} register spilling").
-                if instr.op == "call":
+                if instr.op == "call" or instr.op == "cast":
                     near = 0
                     if instr.args[0] == "ringbuf_reserve":
                         pinned.add(v)

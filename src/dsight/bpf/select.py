@@ -406,6 +406,15 @@ def _call(e: Emitter, instr: Instr) -> None:
     e.result(instr, 0)
 
 
+def _cast(e: Emitter, instr: Instr) -> None:
+    """A call of a function of the kernel's, which it makes one move of."""
+    address, function, type_id = instr.args
+    assert type(function) is int
+    _arguments(e, (address, type_id))
+    e.add(bpf.call_kernel(function))
+    e.result(instr, 0)
+
+
 def _arguments(e: Emitter, args: tuple[Operand, ...]) -> None:
     """Brings operands into r1, r2, ... at once: registers first, none overwritten before it is
     read, then what comes from elsewhere.  r0 holds no operand by the time only circles are left."""
@@ -703,6 +712,8 @@ RULES: dict[str, Callable[[Emitter, Instr], None]] = {
     "value": _value,
     "at": _at,
     "load": _load,
+    "cast": _cast,
+    "peek": _load,
     "store": _store,
     "xadd": _xadd,
     "call": _call,

@@ -121,7 +121,7 @@ class Simplifier:
 
     def result_width(self, op: str, args: tuple[Operand, ...]) -> int:
         """A bound of the result's width; more than 63 where there is none."""
-        if op == "load":
+        if op == "load" or op == "peek":
             return 8 * args[2]  # type: ignore[operator,return-value]
         if op == "bswap":
             return args[1]  # type: ignore[return-value]

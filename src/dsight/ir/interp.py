@@ -44,7 +44,7 @@ class Region:
     trusted   a kernel object of known type   yes    no
     user      what probe_read_user reads      no     no
 
-    probe_read_kernel reads all but the last.
+    probe_read_kernel and `peek` read all but the last.
     """
 
     __slots__ = ("base", "kind", "data", "written", "name")
@@ -395,6 +395,11 @@ class _Run:
             return self.value(args[0]) + min(self.value(args[1]), self.value(args[2])) & MASK
         if op == "load":
             return int.from_bytes(self.memory.read(self.address(args), self.value(args[2])), ORDER)
+        if op == "cast":
+            return self.value(args[0])
+        if op == "peek":
+            found = self.memory.foreign(False, self.address(args), self.value(args[2]))
+            return 0 if isinstance(found, int) else int.from_bytes(found, ORDER)
         if op == "store":
             size = self.value(args[2])
             self.memory.write(self.address(args), self.bytes_of(self.value(args[3]), size))

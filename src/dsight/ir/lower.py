@@ -97,6 +97,11 @@ class Lowering:
 
     # -- helpers every part uses
 
+    @property
+    def direct(self) -> tuple[int, int] | None:
+        """How kernel memory is read in place: the ids that `cast` takes."""
+        return self.storage.direct(self.unit.kind)
+
     def unsupported(self, what: str, span: Span | None) -> CompileError:
         return fail("D_UNKNOWN", f"{what} is not supported yet", span)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dsight.ir import lower_expr, lower_stack
+from dsight.ir import lower_expr, lower_memory, lower_stack
 from dsight.ir.maps import WALL_OFFSET
 from dsight.ir.storage import int_size
 from dsight.lang import typed
@@ -48,7 +48,9 @@ def _compute(low: Lowering, name: str) -> int:
         offset = b.load(low.globals_at(WALL_OFFSET), 0, 8)
         return b.emit("add", builtin(low, "timestamp"), offset)
     if name == "curthread":
-        return b.call("get_current_task")
+        task = b.call("get_current_task")
+        lower_memory.readable(low, task)
+        return task
     if name == "id":
         return low.probe
     if name == "epid":

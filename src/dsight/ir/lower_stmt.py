@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dsight.ir import lower_agg, lower_destructive, lower_expr, lower_spec, lower_text
+from dsight.ir import lower_agg, lower_destructive, lower_expr, lower_memory, lower_spec, lower_text
 from dsight.ir.loops import pick
 from dsight.ir.maps import STATE, STOPPED
 from dsight.ir.ops import Bounded, Reg
@@ -108,8 +108,7 @@ def _action(low: Lowering, stmt: typed.ActionStmt) -> None:
     elif stmt.name in ("print", "trace") and is_object(stmt.args[0]):
         f = layout.fields[action.fields[0]]
         source = lower_expr.scalar(low, typed.AddrOf(Pointer(stmt.args[0].type), stmt.span, stmt.args[0]))
-        result = b.call("probe_read_kernel", lower_expr.plus_reg(low, rec, f.offset), f.size, source)
-        low.fault_if("ne", result, 0, BADADDR, source)
+        lower_memory.copy(low, source, 0, f.size, rec, f.offset)
     else:
         for index, value in zip(action.fields, stmt.args):
             f = layout.fields[index]
@@ -124,22 +123,24 @@ def _action(low: Lowering, stmt: typed.ActionStmt) -> None:
 def _tracemem(low: Lowering, stmt: typed.ActionStmt, rec: Reg, offsets: list[int]) -> None:
     """The bytes, and with a third argument how many of them count: as many are read."""
     b = low.b
-    size: int | Bounded = tracemem_size(stmt)
+    size = tracemem_size(stmt)
     if len(offsets) > 1:
         wanted, done, clamp = b.reg(), b.label("wanted"), b.label("clamp")
         b.set(wanted, "mov", lower_expr.scalar(low, stmt.args[2]))
-        b.br("ugt", wanted, tracemem_size(stmt), clamp, done)
+        b.br("ugt", wanted, size, clamp, done)
         b.start(clamp)
-        b.set(wanted, "mov", tracemem_size(stmt))
+        b.set(wanted, "mov", size)
         b.jmp(done)
         b.start(done)
         b.store(rec, offsets[1], 8, wanted)
-        size = Bounded(wanted, tracemem_size(stmt))
-    base, at, _ = lower_expr.place(low, stmt.args[0])
+    base, at, origin = lower_expr.place(low, stmt.args[0])
+    if len(offsets) == 1 and origin is None:
+        lower_memory.copy(low, base, at, size, rec, offsets[0])
+        return
     source = lower_expr.plus(low, base, at)
     target = lower_expr.plus_reg(low, rec, offsets[0])
-    result = b.call("probe_read_kernel", target, size, source)
-    low.fault_if("ne", result, 0, BADADDR, source)
+    bounded = Bounded(wanted, size) if len(offsets) > 1 else size
+    low.fault_if("ne", b.call("probe_read_kernel", target, bounded, source), 0, BADADDR, source)
 
 
 def _pcap(low: Lowering, stmt: typed.ActionStmt, rec: Reg, fields: list[Field]) -> None:

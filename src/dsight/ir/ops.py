@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 # op: (has a result, operands, meaning).  Operand kinds: v value (register or integer),
 # r register, n integer, k greatest index, o constant offset, z access size 1 2 4 8, b bits 8 16 32, s slot name,
-# m map name, h helper name, c condition, l label, j body name, * any number of helper arguments
+# m map name, i BTF id, h helper name, c condition, l label, j body name, * any number of helper arguments
 OPS: dict[str, tuple[bool, str, str]] = {
     "mov": (True, "v", "the value"),
     "add": (True, "vv", "a + b"),
@@ -78,6 +78,13 @@ OPS: dict[str, tuple[bool, str, str]] = {
         "a + b, or a + k where b, unsigned, is greater: the verifier sees the bound",
     ),
     "load": (True, "roz", "z bytes at a + o, zero-extended; the verifier must know the pointer"),
+    "cast": (
+        True,
+        "vii",
+        "the address a of kernel memory, to `peek` at; the ids are bpf_rdonly_cast's and that of a struct whose "
+        "first members are numbers, 0 where the kernel lets any memory be peeked at",
+    ),
+    "peek": (True, "roz", "z bytes at a + o, zero-extended, 0 where there are none; a is of `cast`"),
     "store": (False, "rozv", "the low z bytes of the value to a + o"),
     "xadd": (False, "rozv", "atomically add to the z (4, 8) bytes at a + o"),
     "call": (True, "h*", "call a helper"),

@@ -61,24 +61,32 @@ def simplify(function: Function) -> Function:
 
 
 def drop_dead(function: Function) -> Function:
-    """Drops operations whose result nobody reads, unless they do something else, and stack slots
-    nobody points to.  Every reader stands behind what it reads, so one walk from the end is enough."""
-    read: set[Reg] = set()
+    """Drops operations whose result nobody reads before it is set again, unless they do something else,
+    and stack slots nobody points to.  Every jump goes forward, so one walk from the end is enough."""
+    live: dict[str, int] = {}  # block: the registers that are read from its start on, as bits
     slots: set[Operand] = set()
     blocks = []
     for block in reversed(function.blocks):
         kept = []
+        read = 0
+        for label in targets(block.instrs[-1]):
+            read |= live[label]
         for instr in reversed(block.instrs):
-            if instr.dst != NO_REG and instr.dst not in read and (instr.op != "call" or instr.args[0] in READERS):
-                continue
+            dst = instr.dst
+            if dst >= 0:
+                bit = 1 << dst
+                if not read & bit and (instr.op != "call" or instr.args[0] in READERS):
+                    continue
+                read &= ~bit
             for arg in instr.args:
                 if type(arg) is Reg:
-                    read.add(arg)
+                    read |= 1 << arg
                 elif type(arg) is Bounded:
-                    read.add(arg.reg)
+                    read |= 1 << arg.reg
             if instr.op == "slot":
                 slots.add(instr.args[0])
             kept.append(instr)
+        live[block.label] = read
         kept.reverse()
         blocks.append(Block(block.label, tuple(kept)))
     blocks.reverse()
@@ -113,7 +121,7 @@ def share(function: Function) -> Function:
                         key.append(places.get(arg) or (arg if once[arg] else (arg, version.get(arg, 0))))
                     else:
                         key.append(("integer", arg & MASK) if type(arg) is int else arg)  # Reg(3) == 3
-                if op == "strcmp" or (op == "load" and key[1] != ("ctx",)):
+                if op == "strcmp" or op == "peek" or (op == "load" and key[1] != ("ctx",)):
                     key.append(epoch)
                 expression = tuple(key)
                 holder = held.get(expression)

@@ -74,7 +74,7 @@ class _Registers:
                     self.slots.add(dst)
                 elif op == "shl" and type(args[1]) is int and counts[dst] == 1:
                     self.aligned[dst] = 1 << (args[1] & 63)
-                elif (op == "load" or op == "call") and counts[dst] == 1:
+                elif (op == "load" or op == "peek" or op == "call") and counts[dst] == 1:
                     unknown.append(dst)
         self.unknown = {reg for reg in unknown if reads[reg] == 1}
 
@@ -146,7 +146,7 @@ class _Rewriter:
         op, args = instr.op, instr.args
         if op == "loop":
             self.read.clear()
-        elif op == "call" or (op == "load" and args[0] not in self.known.slots):
+        elif op == "call" or op == "peek" or (op == "load" and args[0] not in self.known.slots):
             self.read.add(instr.dst)
         else:
             self.read.discard(instr.dst)

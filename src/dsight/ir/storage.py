@@ -36,6 +36,10 @@ from dsight.lang.types import (
 )
 from dsight.record import AggLayout, Field, RecordLayout
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 QUANTIZE_ZERO = 63  # index of quantize's bucket for zero
 PERCPU_VALUE = 32768  # bytes; the largest value of a per-CPU map (kernel: PCPU_MIN_UNIT_SIZE)
 
@@ -172,8 +176,15 @@ def key_names(script: typed.Script) -> dict[tuple[int, int], str]:
 class Storage:
     """Layout of one script; made once, then only asked."""
 
-    def __init__(self, script: typed.Script, options: Options) -> None:
+    def __init__(
+        self,
+        script: typed.Script,
+        options: Options,
+        direct: Callable[[str], tuple[int, int] | None] = lambda kind: None,
+    ) -> None:
+        """`direct`: for programs of a kind the ids that the operation `cast` takes; None: they cannot use it."""
         self.options = options
+        self.direct = direct
         self._script = script
         self.maps: dict[str, MapSpec] = {}
         self.globals: dict[typed.Variable, int] = {}

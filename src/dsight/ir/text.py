@@ -208,7 +208,7 @@ class _Line:
     def operand(self, kind: str) -> Operand:
         if kind == "r" or (kind == "v" and self.at_reg()):
             return self.reg()
-        if kind in "vnzbk":
+        if kind in "vnzbki":
             return self.integer()
         if kind == "o":
             return int(self.take(_OFFSET, "an offset, +N or -N,")[0])

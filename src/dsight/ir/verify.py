@@ -171,6 +171,8 @@ class _Verifier:
             return type(arg) is int and 0 < arg < 1 << 20
         if kind == "k":
             return type(arg) is int and 0 <= arg < 1 << 29
+        if kind == "i":
+            return type(arg) is int and 0 <= arg < 1 << 31
         if kind == "z":
             return arg in (1, 2, 4, 8) and type(arg) is int
         if kind == "b":
@@ -223,6 +225,7 @@ KINDS = {
     "n": "a number of bytes",
     "o": "an offset",
     "k": "a greatest index",
+    "i": "a BTF id",
     "z": "an access size",
     "b": "a number of bits",
     "s": "a stack slot",

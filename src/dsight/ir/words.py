@@ -37,7 +37,7 @@ def pointers(function: Function) -> set[Reg]:
                 found.add(dst)
                 from_context.add(dst)
             elif (
-                op in ("slot", "value", "at")
+                op in ("slot", "value", "at", "cast")
                 or (op == "call" and args[0] in POINTER_HELPERS)
                 or (op in _MOVES and any(type(arg) is Reg and arg in found for arg in args))
             ):
@@ -89,7 +89,6 @@ def used(function: Function) -> int:
 def spill(function: Function, name: str, length: int) -> Function:
     """The same function, with the numbers in words that are kept for more than `length` instructions."""
     words = Words(function, name)
-    known = pointers(function)
     first: dict[Reg, int] = {}
     last: dict[Reg, int] = {}
     at = 0
@@ -100,6 +99,8 @@ def spill(function: Function, name: str, length: int) -> Function:
                 first.setdefault(reg, at)
                 last[reg] = at
     start = used(function) or 8
+    casts = {i.dst: i for block in function.blocks for i in block.instrs if i.op == "cast"}
+    known = pointers(function) - casts.keys()  # a cast is made again of the number
     kept = [reg for reg in first if reg >= 0 and reg not in known and last[reg] - first[reg] > length]
     kept.sort(key=lambda reg: first[reg] - last[reg])
     place = {reg: start + 8 * n for n, reg in enumerate(kept[: MOST - start // 8])}
@@ -115,9 +116,15 @@ def spill(function: Function, name: str, length: int) -> Function:
                     loaded[reg] = Reg(regs)
                     regs += 1
                     out.append(Instr("load", loaded[reg], (words.pointer, place[reg], 8), instr.span))
+                    if reg in casts:
+                        out.append(Instr("cast", Reg(regs), (loaded[reg], *casts[reg].args[1:]), instr.span))
+                        loaded[reg] = Reg(regs)
+                        regs += 1
             if loaded:
                 args = tuple([_instead(arg, loaded) for arg in args])
-            if dst in place:
+            if dst in place and dst in casts:
+                out.append(Instr("store", NO_REG, (words.pointer, place[dst], 8, args[0]), instr.span))
+            elif dst in place:
                 made = Reg(regs)
                 regs += 1
                 out.append(Instr(instr.op, made, args, instr.span))

@@ -82,6 +82,33 @@ PROBES: dict[str, tuple[str, Callable[[], None]]] = {
     "perf_cookie": ("5.15", lambda: _sample(1)),
 }
 
+# kind of program: what cast() found
+_casts: dict[str, tuple[int, int] | None] = {}
+
+
+def cast(kind: str, kernel: btf.KernelBtf) -> tuple[int, int] | None:
+    """How programs of a kind may load from kernel memory: the BTF ids of the function bpf_rdonly_cast
+    (Linux 6.2) and of the type to cast an address to, 0 for whatever memory (6.17), else a struct of
+    16 bytes of numbers.  None: they may not.  Tried once a process."""
+    if kind not in _casts:
+        _casts[kind] = None
+        function = kernel.id("func", "bpf_rdonly_cast") if sys.privileged() else None
+        struct_id = kernel.id("struct", "timespec64")  # include/linux/time64.h
+        attach = "sched_switch" if kind == "tp_btf" else ""
+        for type_id in (0, struct_id):
+            if function is None or type_id is None:
+                break
+            call = Insn(0xB7, 1), Insn(0xB7, 2, imm=type_id), Insn(0x85, src=2, imm=function)  # of address 0
+            load = Insn(0x79, 0, 0, 8)
+            try:
+                programs.load(ProgramSpec("probe", kind, (*call, load, *_RETURN), attach), {}, kernel).close()
+                _casts[kind] = function, type_id
+                break
+            except KernelError:
+                continue
+    return _casts[kind]
+
+
 _tried: dict[str, KernelError | None] = {}
 
 

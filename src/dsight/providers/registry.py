@@ -166,6 +166,12 @@ class Registry:
         """Plans for probes of one provider that have the same clauses."""
         return self.provider(probes[0].provider).plan(probes)
 
+    def direct(self, kind: str) -> tuple[int, int] | None:
+        """How programs of a kind may read kernel memory in place (kernel.features.cast)."""
+        from dsight.kernel import features
+
+        return features.cast(kind, self.btf)
+
     def type(self, kind: str, name: str) -> Type | None:
         return self.btf.type(kind, name)
 

@@ -36,6 +36,8 @@ entry:
   %12 = call map_update_elem, map(m.1), %7, %8, 0
   %13 = call probe_read_user, %7, %9<=16, %9
   %14 = at %8, %9, 64
+  %15 = cast %9, 65486, 0
+  %16 = peek %15-8, 4
   loop step, 300, %7
   br ugt %9, 256 -> fault, on
 on:
