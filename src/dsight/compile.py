@@ -1,6 +1,6 @@
 """Script to specs: the arrows of the flow up to what the kernel is given.
 
-    parse -> check -> plan -> lower -> optimise -> compile_function
+    parse -> check -> plan -> lower -> optimise -> drop_unread -> compile_function
 
 Everything here is a value in, a value out; session loads and runs the result.
 """
@@ -126,14 +126,20 @@ def check_script(
 def compile_script(script: typed.Script, registry: Registry, options: Options) -> Compiled:
     """Typed tree to specs.  Raises CompileError for what is not supported yet."""
     from dsight.ir.lower import lower
+    from dsight.ir.passes import optimise
+    from dsight.ir.unread import drop_unread, globals_read
     from dsight.ir.words import used
 
     storage = Storage(script, options, registry.direct)
     errors = tuple(c for c in script.clauses if any(p.name == "ERROR" and p.provider == "dtrace" for p in c.probes))
-    programs = []
+    lowered = []
     for plan, unit in plan_units(script, registry):
         functions = [_calls(plan.helper, unit)] if plan.helper else lower(unit, storage, errors)
-        made = [_part(f, unit, registry) for f in functions]
+        lowered.append((plan, unit, [optimise(f) for f in functions]))
+    read = globals_read([f for *_, functions in lowered for f in functions])
+    programs = []
+    for plan, unit, functions in lowered:
+        made = [_part(drop_unread(f, read), unit, registry) for f in functions]
         if size := max([used(f) for f, _ in made]):
             storage.maps[words_map(unit)] = MapSpec(words_map(unit), "percpu_array", 4, size, 1)
         programs.append(Program(plan, unit, *made[0], tuple(made[1:])))
@@ -164,13 +170,12 @@ def words_map(unit: Unit) -> str:
 
 
 def _part(function: Function, unit: Unit, registry: Registry) -> tuple[Function, ProgramSpec]:
-    """One program of a unit.  Where the stack is too small, what is kept longest goes to memory."""
+    """One program of a unit, optimised.  Where the stack is too small, what is kept longest goes to memory."""
     from dsight.bpf.compile import compile_function
-    from dsight.ir.passes import optimise
     from dsight.ir.paths import join_paths
     from dsight.ir.words import spill
 
-    function = join_paths(optimise(function), words_map(unit))
+    function = join_paths(function, words_map(unit))
     bpf_loop = _has_loop(function, registry)
     try:
         return function, compile_function(function, unit.kind, unit.attach, bpf_loop)

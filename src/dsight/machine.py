@@ -67,6 +67,7 @@ class Machine:
         Raises CompileError, UsageError.
         """
         from dsight.compile import check_script, compile_script, parse_script
+        from dsight.kernel import maps
         from dsight.lang import ast, check_act
         from dsight.lang.library import Library
 
@@ -80,7 +81,9 @@ class Machine:
         opts.check_pragmas(script.options)
         opts.check_setopts(script)
         check_act.permit(script.clauses, opts.is_set(in_force, "destructive"))
-        return compile_script(script, self.registry, opts.lowering(in_force)), in_force
+        numbers = opts.lowering(in_force)
+        numbers.cpus = maps.cpu_numbers()
+        return compile_script(script, self.registry, numbers), in_force
 
     def image(
         self,

@@ -305,6 +305,33 @@ def test_strings_of_user_memory(machine: Machine) -> None:
     ]  # fmt: skip
 
 
+def test_what_copyin_does_not_fill_is_zero(machine: Machine) -> None:
+    """A size known only when it runs (z is 0); the memory held more before.  What is read at fixed places,
+    through an index, by a helper, through a variable."""
+    buffer = ctypes.create_string_buffer(b"\xff" * 100)
+    at, whole = ctypes.addressof(buffer), (1 << 64) - 1
+    script = f"""
+    uint64_t *kept; int z;
+    BEGIN {{ this->p = (uint64_t *)copyin({at}ULL, z + 96); trace(this->p[0]); trace(this->p[11]); }}
+    BEGIN {{ this->p = (uint64_t *)copyin({at}ULL, z + 19); trace(this->p[1]); trace(this->p[2]); trace(this->p[11]); }}
+    BEGIN {{ this->p = (uint64_t *)copyin({at}ULL, z + 96); trace(this->p[z + 11]); }}
+    BEGIN {{ this->p = (uint64_t *)copyin({at}ULL, z + 8); trace(this->p[z]); trace(this->p[z + 11]); }}
+    BEGIN {{ this->p = (uint64_t *)copyin({at}ULL, z + 96); trace(strlen(stringof(this->p))); }}
+    BEGIN {{ this->p = (uint64_t *)copyin({at}ULL, z + 9); trace(strlen(stringof(this->p))); }}
+    BEGIN {{ kept = (uint64_t *)copyin({at}ULL, z + 96); trace(kept[1]); }}
+    BEGIN {{ kept = (uint64_t *)copyin({at}ULL, z + 0); trace(kept[0]); trace(kept[1]); k[0] = kept; trace(k[0][1]); }}
+    """
+    assert values(script, machine, memory=((at, bytes(buffer)),)) == [
+        whole, whole, whole, 0xFFFFFF, 0, whole, whole, 0, 96, 9, whole, 0, 0, 0,
+    ]  # fmt: skip
+
+
+def test_a_variable_only_written_here_is_read_there(machine: Machine) -> None:
+    script = """BEGIN { x = 3; y = 5; s = "five"; this->z = x; trace(this->z); }
+    BEGIN / x == 3 / { x++; trace(s); } END { trace(x + y); }"""
+    assert values(script, machine) == [3, "five", 9]
+
+
 # ---- associative arrays and aggregations
 
 

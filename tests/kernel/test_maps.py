@@ -19,6 +19,7 @@ def u32(n: int) -> bytes:
 def test_one_cpu_value_for_each_possible_cpu() -> None:
     # A second witness: the C library reads the same folder its own way.
     assert maps.possible_cpus() >= os.sysconf("SC_NPROCESSORS_CONF")
+    assert maps.cpu_numbers() >= maps.possible_cpus() > maps.cpu_numbers() // 2  # their numbers have no gaps here
     m = maps.create(MapSpec("m", "percpu_array", 4, 12, 1))
     assert m.value_bytes == 16 * maps.possible_cpus()
     m.close()

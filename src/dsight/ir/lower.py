@@ -24,6 +24,7 @@ from dsight.ir import lower_builtin, lower_expr, lower_object, lower_spec, lower
 from dsight.ir.build import Builder
 from dsight.ir.maps import ACTIVE, DROPS, EACH_CPU, STATE, MapSpec
 from dsight.ir.ops import Function, MapRef, Reg
+from dsight.ir.passes import SELDOM
 from dsight.ir.storage import PERCPU_VALUE, Storage, round8
 from dsight.ir.unit import Unit, parts_map
 from dsight.lang import typed
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SCRATCH_LIMIT = 4 << 20  # bytes, for each CPU and program
-
+AT_ONCE = 1 << 20  # bytes, for all CPUs in one value of an array: some kernels' largest is 4 MiB (KMALLOC_MAX_SIZE)
+LINE = 64  # bytes; CPUs share no cache line
 
 # How many IR instructions a part has before the next one begins: jumps reach 32767 BPF instructions, and the
 # verifier's work grows faster than a program does.  The kernel follows 33 tail calls (MAX_TAIL_CALL_CNT), so the
@@ -249,7 +251,7 @@ def _lower_part(low: Lowering, left: list[typed.Clause]) -> Function:
     b.ret(0)
     b.start(find_scratch)  # only now it is known whether it is needed
     if low.scratch_used:
-        _find_scratch(low)
+        _find_scratch(low, whole=not low.part and not left)
     _initialise_this(low)
     b.jmp(body)
     return b.finish()
@@ -299,7 +301,8 @@ def _initialise_this(low: Lowering) -> None:
             b.set(value, "mov", 0)
 
 
-def _find_scratch(low: Lowering) -> None:
+def _find_scratch(low: Lowering, whole: bool) -> None:
+    """Where this CPU's scratch memory is; `whole`: the unit has one part, which knows how much it needs."""
     b = low.b
     if low.scratch_used > SCRATCH_LIMIT:
         raise fail(
@@ -309,6 +312,23 @@ def _find_scratch(low: Lowering) -> None:
             "use fewer strings and copyin() at once, or make them smaller: -x strsize=4k",
         )
     name = f"scratch_{low.unit.name}"
+    cpus, each = low.options.cpus, low.scratch_used + LINE - 1 & -LINE
+    if whole and 0 < cpus * each <= AT_ONCE:  # no lookup: all in one value
+        low.storage.maps[name] = MapSpec(name, "array", 4, cpus * each, 1)
+        number = b.emit("and", b.call("get_smp_processor_id"), cpus - 1)
+        b.set(low.scratch, "add", b.emit("value", name, 0), b.emit("mul", number, each))
+    else:
+        _look_up_scratch(low, name)
+    for name, offset in low.this_buffers.items():
+        if name not in low.given:
+            b.store(low.scratch, offset, 8, 0)
+    for name, (offset, size) in low.this_objects.items():
+        if name not in low.given:
+            lower_text.zero(low, low.scratch, offset, size)
+
+
+def _look_up_scratch(low: Lowering, name: str) -> None:
+    b = low.b
     key = b.slot_addr(b.shared_slot("zero", 8))
     b.store(key, 0, 8, 0)
     if low.scratch_used <= PERCPU_VALUE:
@@ -320,12 +340,6 @@ def _find_scratch(low: Lowering) -> None:
     found = b.label("scratch")
     b.br("eq", low.scratch, 0, low.out, found)
     b.start(found)
-    for name, offset in low.this_buffers.items():
-        if name not in low.given:
-            b.store(low.scratch, offset, 8, 0)
-    for name, (offset, size) in low.this_objects.items():
-        if name not in low.given:
-            lower_text.zero(low, low.scratch, offset, size)
 
 
 def _lower_clause(low: Lowering, clause: typed.Clause) -> None:
@@ -391,7 +405,7 @@ def _fault_record(low: Lowering, clause: typed.Clause) -> None:
     before = low.fork()
     low.known = {}
     rec = b.call("ringbuf_reserve", MapRef("ring"), record.FAULT_SIZE, 0)
-    full, go, done = b.label("full"), b.label("fault_record"), b.label("fault_told")
+    full, go, done = b.label("full"), b.label(SELDOM), b.label("fault_told")
     b.br("eq", rec, 0, full, go)
     b.start(full)
     low.count(DROPS)

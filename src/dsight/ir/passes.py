@@ -34,6 +34,9 @@ READERS = SAME | {
 
 _WRITES = frozenset({"store", "xadd", "zero", "copy", "loop"})  # and calls other than READERS
 
+# Blocks named so are seldom run: nothing is kept for them that costs the others a register.
+SELDOM = "fault_record"
+
 # Done again more cheaply than kept in a register.
 _CHEAP = frozenset({"mov", "ctx", "slot", "value"})
 
@@ -95,7 +98,7 @@ def drop_dead(function: Function) -> Function:
 
 def share(function: Function) -> Function:
     """Computes nothing twice within a block, and calls the helpers of SAME only where no block
-    on the way here has: the second time becomes a `mov`.
+    on the way here has: the second time becomes a `mov`.  (Blocks of SELDOM call them again.)
 
     A load is the same as an earlier one up to the next write of memory; loads from the context always.
     """
@@ -125,7 +128,7 @@ def share(function: Function) -> Function:
                     key.append(epoch)
                 expression = tuple(key)
                 holder = held.get(expression)
-                if holder is None and same_call and expression in called:
+                if holder is None and same_call and expression in called and not block.label.startswith(SELDOM):
                     where, register = called[expression]
                     if dominators.has(number, where):
                         holder = register

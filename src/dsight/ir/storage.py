@@ -11,7 +11,7 @@ Maps of a session
     spec_serial   one array value of u64s by speculation id: how often it has been given out
     spec_live     hash, speculations in use: u64 key (serial << 32 | id) to u64 bytes recorded
     agg_ID        per-CPU hash or array, aggregation
-    scratch_UNIT  per-CPU array of one value, the scratch memory of one program
+    scratch_UNIT  array of one value, the scratch memory of one program for each CPU (or per-CPU array)
     words_UNIT    likewise, numbers for which its stack has no room (ir.words)
 """
 
@@ -45,12 +45,13 @@ PERCPU_VALUE = 32768  # bytes; the largest value of a per-CPU map (kernel: PCPU_
 
 
 class Options:
-    """The options lowering needs, as numbers.  Sizes in bytes."""
+    """The options lowering needs, as numbers.  Sizes in bytes.  `cpus`: a power of two above the numbers of all
+    CPUs there may ever be; 0: not known."""
 
     __slots__ = (
         "strsize", "scratchsize", "bufsize", "aggsize", "dynvarsize", "stackframes", "ustackframes", "jstackframes",
         "nspec",
-        "specsize", "pcapsize", "printsize", "cpu",
+        "specsize", "pcapsize", "printsize", "cpu", "cpus",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +69,7 @@ class Options:
         pcapsize: int = 2048,
         printsize: int = 8 << 10,
         cpu: int = -1,
+        cpus: int = 0,
     ) -> None:
         self.strsize = strsize
         self.scratchsize = scratchsize
@@ -82,6 +84,7 @@ class Options:
         self.pcapsize = pcapsize
         self.printsize = printsize
         self.cpu = cpu
+        self.cpus = cpus
 
 
 def round8(n: int) -> int:

@@ -36,16 +36,24 @@ _BATCH = struct.Struct("<QQQQIIQQ")  # BPF_MAP_*_BATCH: in, out, keys, values, c
 
 _BATCH_SIZE = 4096  # elements asked for at a time
 
-_possible_cpus = 0
+_possible: list[int] = []
+
+
+def _possible_list() -> list[int]:
+    if not _possible:
+        with open("/sys/devices/system/cpu/possible") as f:
+            _possible.extend(cpu_list(f.read()))
+    return _possible
 
 
 def possible_cpus() -> int:
     """How many CPUs this kernel can ever have: the number of values in a per-CPU value."""
-    global _possible_cpus
-    if not _possible_cpus:
-        with open("/sys/devices/system/cpu/possible") as f:
-            _possible_cpus = len(cpu_list(f.read()))
-    return _possible_cpus
+    return len(_possible_list())
+
+
+def cpu_numbers() -> int:
+    """The power of two below which the numbers of all these CPUs are."""
+    return 1 << max(_possible_list()).bit_length()
 
 
 def cpu_list(text: str) -> list[int]:

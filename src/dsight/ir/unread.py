@@ -1,0 +1,200 @@
+"""What a script writes and none of its programs reads: left out.
+
+    read = globals_read(functions)              # of all programs, optimised
+    function = drop_unread(function, read)      # each of them
+
+A value just assigned stays in a register for the rest of its clause, so that most scripts never load the
+global variables they work with from memory.  And of what `copyin(address, size)` clears, because no more
+than `size` bytes may come, most scripts read a few bytes.
+"""
+
+from __future__ import annotations
+
+from dsight.ir.maps import GLOBALS_START
+from dsight.ir.ops import NO_REG, Block, Bounded, Instr, MapRef, Reg
+from dsight.ir.passes import drop_dead
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dsight.ir.ops import Function, Operand
+
+SCRATCH = "scratch_"  # what the names of the maps with scratch memory begin with
+_EVERYWHERE = 1 << 62
+# Operations that use memory from a pointer on, none before it.
+_FORWARD = frozenset({"call", "at", "copy", "strcmp", "zero", "xadd", "loop"})
+# Helpers that only write to what their first argument points to, and read from their third as much as the second says.
+_READ_TO = frozenset({"probe_read_user", "probe_read_kernel", "probe_read_user_str", "probe_read_kernel_str"})
+
+
+class Read:
+    """Which words of the map `globals` some program may read: those at these offsets, and all from one on."""
+
+    def __init__(self) -> None:
+        self.words: set[int] = set()
+        self.rest = _EVERYWHERE
+
+    def has(self, offset: int) -> bool:
+        return offset < GLOBALS_START or offset >= self.rest or offset & ~7 in self.words
+
+
+def globals_read(functions: Iterable[Function]) -> Read:
+    found = Read()
+    for function in functions:
+        for one in (function, *function.bodies):
+            _globals_read(one, found)
+    return found
+
+
+def _globals_read(function: Function, found: Read) -> None:
+    places: dict[Operand, int] = {}
+    for block in function.blocks:
+        for instr in block.instrs:
+            op, args = instr.op, instr.args
+            if op == "value":
+                if args[0] == "globals":
+                    places[instr.dst] = args[1]  # type: ignore[assignment]
+                continue
+            if not places or places.keys().isdisjoint(args):
+                continue
+            for n, arg in enumerate(args):
+                if type(arg) is not Reg or arg not in places:
+                    continue
+                at = places[arg]
+                if n == 0 and op == "load":
+                    at += args[1]  # type: ignore[operator]
+                    found.words.update((at & ~7, at + args[2] - 1 & ~7))  # type: ignore[operator]
+                elif n or op != "store":
+                    found.rest = min(found.rest, at if op in _FORWARD else 0)
+
+
+def drop_unread(function: Function, read: Read) -> Function:
+    """Without stores to global variables that nobody reads; of scratch memory that is cleared, only what
+    somebody may read.  `read`: of all programs of the script."""
+    changed = _drop_stores(function, read)
+    shrunk = _shrink_zeroes(changed)
+    return function if shrunk is function else drop_dead(shrunk)
+
+
+def _drop_stores(function: Function, read: Read) -> Function:
+    places: dict[Operand, int] = {}
+    blocks = []
+    dropped = False
+    for block in function.blocks:
+        kept = []
+        for instr in block.instrs:
+            op, args = instr.op, instr.args
+            if op == "value" and args[0] == "globals":
+                places[instr.dst] = args[1]  # type: ignore[assignment]
+            elif op == "store" and args[0] in places and not read.has(places[args[0]] + args[1]):  # type: ignore[operator]
+                dropped = True
+                continue
+            kept.append(instr)
+        blocks.append(Block(block.label, tuple(kept)) if len(kept) < len(block.instrs) else block)
+    return function.replace(blocks=tuple(blocks)) if dropped else function
+
+
+# ---- scratch memory
+
+
+def _shrink_zeroes(function: Function) -> Function:
+    if all(instr.op != "zero" for block in function.blocks for instr in block.instrs):
+        return function
+    scratch = _Scratch()
+    if function.bodies or not scratch.look(function):
+        return function
+    blocks = []
+    for block in function.blocks:
+        instrs: list[Instr] = []
+        for instr in block.instrs:
+            if instr.op == "zero" and instr.args[0] in scratch.places:
+                instrs += scratch.shrunk(instr)
+            else:
+                instrs.append(instr)
+        blocks.append(Block(block.label, tuple(instrs)))
+    return function.replace(blocks=tuple(blocks))
+
+
+class _Scratch:
+    """What a function does with its scratch memory."""
+
+    def __init__(self) -> None:
+        self.places: dict[Operand, int] = {}  # registers that point there: offset
+        self.all = NO_REG  # that of all CPUs
+        self.reads: list[tuple[int, int]] = []  # from, to
+
+    def look(self, function: Function) -> bool:
+        """Whether it is known all that is read: no pointer there leads anywhere else."""
+        from dsight.ir.algebra import set_counts
+
+        counts = set_counts(function)
+        places = self.places
+        for block in function.blocks:
+            for instr in block.instrs:
+                op, args, dst = instr.op, instr.args, instr.dst
+                if op == "call" and args[0] == "tail_call":  # the next part finds the same memory
+                    return False
+                if op == "value" and str(args[0]).startswith(SCRATCH):
+                    self.all = dst
+                elif op == "call" and args[0] == "map_lookup_elem" and _is_scratch(args[1]) or self._own(instr):
+                    if places or counts[dst] > 1:
+                        return False
+                    places[dst] = 0
+                elif places and not places.keys().isdisjoint(args) and not self._use(instr, counts):
+                    return False
+        return True
+
+    def _own(self, instr: Instr) -> bool:
+        """Whether it finds this CPU's among that of all."""
+        return instr.op == "add" and instr.args[0] == self.all
+
+    def _use(self, instr: Instr, counts: list[int]) -> bool:
+        """What an instruction reads there; False where that is not known."""
+        op, args, places = instr.op, instr.args, self.places
+        at = [places.get(arg) if type(arg) is Reg else None for arg in args]  # Reg(3) == 3
+        if at.count(None) == len(at):
+            return True
+        if op == "add" and type(args[1]) is int or op == "mov":
+            if counts[instr.dst] > 1 or at[0] is None:
+                return False
+            places[instr.dst] = at[0] + (args[1] if op == "add" else 0)  # type: ignore[operator]
+        elif op == "load":
+            self._read(at[0], args[1], args[2])
+        elif op == "store":
+            return at[3] is None
+        elif op == "copy":
+            self._read(at[2], args[3], args[4])
+        elif op == "strcmp":
+            self._read(at[0], 0, args[2])
+            self._read(at[1], 0, args[2])
+        elif op == "call":
+            for n, start in enumerate(at):
+                if args[0] in _READ_TO and n == 3:
+                    size = args[2]
+                    self._read(start, 0, size.limit if type(size) is Bounded else size)
+                elif not (n == 1 and (args[0] in _READ_TO or args[0] == "get_current_comm")):
+                    self._read(start, 0, _EVERYWHERE)
+        else:
+            return op in ("br", "zero")
+        return True
+
+    def _read(self, start: int | None, offset: Operand, size: Operand) -> None:
+        if start is not None:
+            start += offset  # type: ignore[operator]
+            self.reads.append((start, start + size))  # type: ignore[operator]
+
+    def shrunk(self, instr: Instr) -> list[Instr]:
+        """A `zero`, of as few bytes as hold all that is read."""
+        pointer, offset, size = instr.args
+        start = self.places[pointer] + offset  # type: ignore[operator]
+        inside = [(low, high) for low, high in self.reads if low < start + size and high > start]  # type: ignore[operator]
+        if not inside:
+            return []
+        first = max(start, min([low for low, _ in inside]) & ~7)
+        last = min(start + size, max([high for _, high in inside]) + 7 & ~7)  # type: ignore[operator]
+        return [Instr("zero", NO_REG, (pointer, offset + first - start, last - first), instr.span)]  # type: ignore[operator]
+
+
+def _is_scratch(arg: Operand) -> bool:
+    return type(arg) is MapRef and arg.name.startswith(SCRATCH)
