@@ -21,6 +21,7 @@ pytestmark = pytest.mark.kernel
 
 I8, U8, I16, U16 = INTS[:4]
 DECLARED = "".join(f"{t.name} a{n}, b{n};\n" for n, t in enumerate(INTS))
+FULL = (1 << 64) - 1
 KINDS = ["", "self ", "this ", "[]"]  # global, thread-local, clause-local, associative
 
 
@@ -305,25 +306,27 @@ def test_strings_of_user_memory(machine: Machine) -> None:
     ]  # fmt: skip
 
 
-def test_what_copyin_does_not_fill_is_zero(machine: Machine) -> None:
-    """A size known only when it runs (z is 0); the memory held more before.  What is read at fixed places,
-    through an index, by a helper, through a variable."""
+@pytest.mark.parametrize(
+    ("reads", "longer", "shorter"),
+    [
+        ("trace(P[0]); trace(P[2]); trace(P[11]);", [FULL, FULL, FULL], [FULL, 0xFFFFFF, 0]),
+        ("trace(P[z]); trace(P[z + 11]);", [FULL, FULL], [FULL, 0]),
+        ("trace(strlen(stringof(P)));", [96], [19]),
+        ("trace(((struct big *)P)->b[2]);", [FULL], [0]),
+        ("this->t = *(struct big *)P; trace(this->t.b[2]);", [FULL], [0]),
+        ("this->p = P; trace(this->p[1]); trace(this->p[11]);", [FULL, FULL], [FULL, 0]),
+        ("this->p = P; trace(this->p[z + 1]); trace(this->p[11]);", [FULL, FULL], [FULL, 0]),
+        ("kept = P; trace(kept[1]); trace(kept[11]);", [FULL, FULL], [FULL, 0]),
+        ("k[0] = P; trace(k[0][1]); trace(k[0][11]);", [FULL, FULL], [FULL, 0]),
+    ],
+)
+def test_what_copyin_does_not_fill_is_zero(machine: Machine, reads: str, longer: list, shorter: list) -> None:
+    """A size known only when it runs (z is 0); the memory held more before."""
     buffer = ctypes.create_string_buffer(b"\xff" * 100)
-    at, whole = ctypes.addressof(buffer), (1 << 64) - 1
-    script = f"""
-    uint64_t *kept; int z;
-    BEGIN {{ this->p = (uint64_t *)copyin({at}ULL, z + 96); trace(this->p[0]); trace(this->p[11]); }}
-    BEGIN {{ this->p = (uint64_t *)copyin({at}ULL, z + 19); trace(this->p[1]); trace(this->p[2]); trace(this->p[11]); }}
-    BEGIN {{ this->p = (uint64_t *)copyin({at}ULL, z + 96); trace(this->p[z + 11]); }}
-    BEGIN {{ this->p = (uint64_t *)copyin({at}ULL, z + 8); trace(this->p[z]); trace(this->p[z + 11]); }}
-    BEGIN {{ this->p = (uint64_t *)copyin({at}ULL, z + 96); trace(strlen(stringof(this->p))); }}
-    BEGIN {{ this->p = (uint64_t *)copyin({at}ULL, z + 9); trace(strlen(stringof(this->p))); }}
-    BEGIN {{ kept = (uint64_t *)copyin({at}ULL, z + 96); trace(kept[1]); }}
-    BEGIN {{ kept = (uint64_t *)copyin({at}ULL, z + 0); trace(kept[0]); trace(kept[1]); k[0] = kept; trace(k[0][1]); }}
-    """
-    assert values(script, machine, memory=((at, bytes(buffer)),)) == [
-        whole, whole, whole, 0xFFFFFF, 0, whole, whole, 0, 96, 9, whole, 0, 0, 0,
-    ]  # fmt: skip
+    at = ctypes.addressof(buffer)
+    copies = ["BEGIN { " + reads.replace("P", f"((uint64_t *)copyin({at}ULL, z + {n}))") + " }" for n in (96, 19)]
+    script = "struct big { char a[16]; uint64_t b[8]; }; uint64_t *kept; uint64_t *k[int]; int z;\n" + "\n".join(copies)
+    assert values(script, machine, memory=((at, bytes(buffer)),)) == longer + shorter
 
 
 def test_a_variable_only_written_here_is_read_there(machine: Machine) -> None:

@@ -70,14 +70,13 @@ def _globals_read(function: Function, found: Read) -> None:
 
 
 def drop_unread(function: Function, read: Read) -> Function:
-    """Without stores to global variables that nobody reads; of scratch memory that is cleared, only what
-    somebody may read.  `read`: of all programs of the script."""
-    changed = _drop_stores(function, read)
-    shrunk = _shrink_zeroes(changed)
-    return function if shrunk is function else drop_dead(shrunk)
+    """Without stores to global variables and to scratch memory that nobody reads; of scratch memory that is
+    cleared, only what somebody may read.  `read`: of all programs of the script."""
+    changed = _without_scratch(_without_globals(function, read))
+    return function if changed is function else drop_dead(changed)
 
 
-def _drop_stores(function: Function, read: Read) -> Function:
+def _without_globals(function: Function, read: Read) -> Function:
     places: dict[Operand, int] = {}
     blocks = []
     dropped = False
@@ -98,9 +97,7 @@ def _drop_stores(function: Function, read: Read) -> Function:
 # ---- scratch memory
 
 
-def _shrink_zeroes(function: Function) -> Function:
-    if all(instr.op != "zero" for block in function.blocks for instr in block.instrs):
-        return function
+def _without_scratch(function: Function) -> Function:
     scratch = _Scratch()
     if function.bodies or not scratch.look(function):
         return function
@@ -108,9 +105,10 @@ def _shrink_zeroes(function: Function) -> Function:
     for block in function.blocks:
         instrs: list[Instr] = []
         for instr in block.instrs:
-            if instr.op == "zero" and instr.args[0] in scratch.places:
+            op, args = instr.op, instr.args
+            if op == "zero" and args[0] in scratch.places:
                 instrs += scratch.shrunk(instr)
-            else:
+            elif op != "store" or args[0] not in scratch.places or scratch.is_read(*args[:3]):
                 instrs.append(instr)
         blocks.append(Block(block.label, tuple(instrs)))
     return function.replace(blocks=tuple(blocks))
@@ -123,9 +121,10 @@ class _Scratch:
         self.places: dict[Operand, int] = {}  # registers that point there: offset
         self.all = NO_REG  # that of all CPUs
         self.reads: list[tuple[int, int]] = []  # from, to
+        self.pointers: list[tuple[Operand, ...]] = []  # where such pointers are kept there: pointer, offset, size
 
     def look(self, function: Function) -> bool:
-        """Whether it is known all that is read: no pointer there leads anywhere else."""
+        """Whether there is any, and it is known all that is read: no pointer there leads anywhere else."""
         from dsight.ir.algebra import set_counts
 
         counts = set_counts(function)
@@ -143,7 +142,7 @@ class _Scratch:
                     places[dst] = 0
                 elif places and not places.keys().isdisjoint(args) and not self._use(instr, counts):
                     return False
-        return True
+        return bool(places) and not any(self.is_read(*stored) for stored in self.pointers)
 
     def _own(self, instr: Instr) -> bool:
         """Whether it finds this CPU's among that of all."""
@@ -162,7 +161,9 @@ class _Scratch:
         elif op == "load":
             self._read(at[0], args[1], args[2])
         elif op == "store":
-            return at[3] is None
+            if at[3] is not None:
+                self.pointers.append(args[:3])
+                return at[0] is not None
         elif op == "copy":
             self._read(at[2], args[3], args[4])
         elif op == "strcmp":
@@ -184,11 +185,17 @@ class _Scratch:
             start += offset  # type: ignore[operator]
             self.reads.append((start, start + size))  # type: ignore[operator]
 
+    def is_read(self, pointer: Operand, offset: Operand, size: Operand) -> bool:
+        return bool(self._read_in(self.places[pointer] + offset, size))  # type: ignore[operator]
+
+    def _read_in(self, start: int, size: Operand) -> list[tuple[int, int]]:
+        return [(low, high) for low, high in self.reads if low < start + size and high > start]  # type: ignore[operator]
+
     def shrunk(self, instr: Instr) -> list[Instr]:
         """A `zero`, of as few bytes as hold all that is read."""
         pointer, offset, size = instr.args
         start = self.places[pointer] + offset  # type: ignore[operator]
-        inside = [(low, high) for low, high in self.reads if low < start + size and high > start]  # type: ignore[operator]
+        inside = self._read_in(start, size)
         if not inside:
             return []
         first = max(start, min([low for low, _ in inside]) & ~7)

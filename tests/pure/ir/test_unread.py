@@ -125,3 +125,16 @@ def test_registers_are_not_taken_for_numbers() -> None:
     """%2 points there, 2 does not."""
     made = function(f"{SIZE}{INDEXED}\nzero %2+8, 72\n%11 = add %9, 2\n%12 = slot key\nstore %12+2, 1, 2")
     assert left(made) == ""
+
+
+@pytest.mark.parametrize("scratch", [LOOKED_UP, INDEXED])
+def test_a_pointer_there_that_nobody_reads_leads_nowhere(scratch: str) -> None:
+    store = f"{SIZE}{scratch}\nzero %2+0, 64\n%20 = add %2, 64\nstore %20+0, 8, %2\n%11 = load %2+3, 1"
+    assert left(function(store)) == "zero %2+0, 8"
+    assert left(function(f"{store}\n%12 = load %20+7, 1")) == "zero %2+0, 64\nstore %20+0, 8, %2"
+    assert left(function(f"{store}\n%12 = load %20+8, 1")) == "zero %2+0, 8"
+
+
+def test_what_is_stored_there_and_read_is_kept() -> None:
+    made = function(f"{SIZE}{INDEXED}\n%20 = add %2, 64\nstore %20+0, 4, 1\nstore %20+4, 4, 2\n%12 = load %20+4, 4")
+    assert left(made) == "store %20+4, 4, 2"
