@@ -502,3 +502,42 @@ def test_addresses(machine: Machine) -> None:
 def test_exit_ends_with_its_clause(machine: Machine) -> None:
     script = "BEGIN { trace(1); exit(3); trace(2); } BEGIN { trace(4); } END { trace(5); }"
     assert values(script, machine) == [1, 3, 2, 4, 5]
+
+
+# ---- what has been read is not read again
+
+
+ADDRESS = "trace(*(int *)8);"  # aborts its clause
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("BEGIN { x[1] = 5; this->i = 1; x[this->i] = 6; trace(x[1]); x[this->i] = 0; trace(x[1]); }", [6, 0]),
+        ("BEGIN { x[2]++; trace(x[2]); trace(x[2]++); trace(x[2]); }", [1, 1, 2]),
+        ("BEGIN { self->x[1] = 3; this->k = 1; self->x[this->k] += self->x[1]; trace(self->x[1]); }", [6]),
+        (
+            "BEGIN { self->a = 3; x[1] = 5; } BEGIN /self->a == 3/ { self->a = 4; x[1]++; } BEGIN /self->a == 3/ { trace(1); }"
+            "BEGIN { trace(self->a); if (x[1] == 6) { x[1] = 9; self->a = 0; } trace(x[1]); trace(self->a); }",
+            [4, 9, 0],
+        ),
+        (
+            f"BEGIN {{ self->a = 3; }} BEGIN {{ trace(self->a); self->a = 7; {ADDRESS} }} BEGIN {{ trace(self->a); }}",
+            [7],
+        ),
+        (
+            f"BEGIN {{ self->a = 3; x[1] = 2; y = 1; }} BEGIN {{ trace(self->a); trace(x[1]); trace(y); {ADDRESS} }}"
+            "BEGIN { trace(self->a); trace(x[1]); trace(y); } ERROR { self->a = 55; x[1] = 66; y = 77; }",
+            [55, 66, 77],
+        ),
+        (
+            "BEGIN /(self->a = 4) && *(int *)8 == 3 && (self->b = 7)/ { trace(1); } BEGIN { trace(self->a); trace(self->b); }",
+            [4, 0],
+        ),
+    ],
+)
+def test_what_is_known_of_variables(script: str, expected: list[int], machine: Machine) -> None:
+    """... unless it was assigned meanwhile, under another name, on another way, or by ERROR."""
+    left = compare(script, on=machine)
+    assert [value for _, recorded in left.records for value in recorded] == expected
+    assert len(left.faults) == ("(int *)8" in script)

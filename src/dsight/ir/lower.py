@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from dsight import record
 from dsight.errors import CompileError, fail
-from dsight.ir import lower_builtin, lower_expr, lower_object, lower_spec, lower_stmt, lower_text
+from dsight.ir import lower_builtin, lower_expr, lower_object, lower_spec, lower_stmt, lower_text, lower_var
 from dsight.ir.build import Builder
 from dsight.ir.maps import ACTIVE, DROPS, EACH_CPU, STATE, MapSpec
 from dsight.ir.ops import Function, MapRef, Reg
@@ -51,7 +51,8 @@ class Lowering:
 
     `known` holds what has been worked out on every path to here: built-in values
     and variables by key.  Branches start from a copy and their findings are
-    dropped at the join (`fork`, `join`).
+    dropped at the join (`fork`, `join`).  `at_fault` is what of it held at each fault of the
+    clause so far; None: it has none.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Lowering:
         self.errors = errors
         self.b = Builder(f"{unit.name}_{self.part}" if self.part else unit.name)
         self.known: dict[object, int] = {}
+        self.at_fault: dict[object, int] | None = None
         self.origins: dict[int, lower_object.Origin] = {}  # registers that hold pointers the verifier knows
         self.temps: dict[int, int] = {}
         self.this: dict[str, Reg] = {}
@@ -117,6 +119,11 @@ class Lowering:
         for now in (self.known, *others):
             before = {k: v for k, v in before.items() if now.get(k) is v}
         self.known = before
+
+    def temporary(self, value: int) -> int:
+        """What typed.Temp calls a value that has been worked out."""
+        self.temps[number := -1 - len(self.temps)] = value  # those of the typed tree are positive
+        return number
 
     def globals_at(self, offset: int) -> Reg:
         return self.b.emit("value", "globals", offset)
@@ -183,7 +190,9 @@ class Lowering:
 
     def fault_if(self, condition: str, a: int, c: int, kind: int, address: int | Callable[[], int] = 0) -> None:
         """Go to a fault if the condition holds.  `address`: what the fault says, or how to work it out."""
-        b = self.b
+        b, known = self.b, self.known
+        before = known if self.at_fault is None else self.at_fault
+        self.at_fault = {k: v for k, v in before.items() if known.get(k) is v}
         bad, good = b.label("bad"), b.label("good")
         b.br(condition, a, c, bad, good)
         b.start(bad)
@@ -350,10 +359,11 @@ def _lower_clause(low: Lowering, clause: typed.Clause) -> None:
     after = b.label(f"after_{clause.index}")
     low.fault_label = b.label(f"fault_{clause.index}_early")
     early = low.fault_label
+    outer, low.at_fault = low.at_fault, None
     before = low.fork()
     if clause.predicate is not None:
         hit = b.label(f"body_{clause.index}")
-        lower_expr.branch(low, clause.predicate, hit, after, keep=True)
+        before = lower_expr.branch(low, clause.predicate, hit, after, keep=True)
         b.start(hit)
     layout = low.storage.layouts[clause.index]
     late = ""
@@ -386,9 +396,16 @@ def _lower_clause(low: Lowering, clause: typed.Clause) -> None:
     _fault_record(low, clause)
     if low.errors and low.error_args is None:
         _run_error_clauses(low, clause)
+        low.at_fault = _not_assigned(low.at_fault or {})
     b.jmp(after)
     b.start(after)
-    low.join(before)
+    low.join(before, *([] if low.at_fault is None else [low.at_fault]))
+    low.at_fault = outer
+
+
+def _not_assigned(known: dict[object, int]) -> dict[object, int]:
+    """What is known whatever is assigned to variables."""
+    return {k: v for k, v in known.items() if not lower_var.is_variable(k)}
 
 
 def write_header(low: Lowering, rec: Reg, layout: int) -> None:
@@ -435,4 +452,4 @@ def _run_error_clauses(low: Lowering, clause: typed.Clause) -> None:
     for error in low.errors:
         _lower_clause(low, error)
     low.error_args, low.probe, low.action, low.clause = None, probe, action, clause
-    low.known = {k: v for k, v in before.items() if not isinstance(k, typed.Variable)}  # they may have been assigned
+    low.known = _not_assigned(before)

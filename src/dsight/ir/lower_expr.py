@@ -98,12 +98,13 @@ def effect(low: Lowering, e: typed.TExpr) -> None:
         scalar(low, e)
 
 
-def branch(low: Lowering, e: typed.TExpr, then: str, other: str, keep: bool = False) -> None:
-    """Go to one of two blocks by the truth of a scalar.  `keep`: what is worked out on the way to `then` stays
-    known, because what comes next is reached only there."""
+def branch(low: Lowering, e: typed.TExpr, then: str, other: str, keep: bool = False) -> dict[object, int]:
+    """Go to one of two blocks by the truth of a scalar; returns what is known at both.  `keep`: what is worked
+    out on the way to `then` stays known, because what comes next is reached only there."""
     always = _branch(low, e, then, other)
     if not keep:
         low.join(always)
+    return always
 
 
 def _branch(low: Lowering, e: typed.TExpr, then: str, other: str) -> dict[object, int]:

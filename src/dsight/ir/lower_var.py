@@ -11,13 +11,15 @@ from dsight.ir.maps import DYN_DROPS
 from dsight.ir.ops import MapRef, Reg
 from dsight.ir.storage import Storage, int_signed, int_size
 from dsight.lang import typed
-from dsight.lang.types import BOOL, String, unqualified
+from dsight.lang.types import BOOL, String, is_integer, is_pointer, unqualified
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dsight.ir.lower import Lowering
+
+    Element = tuple[object, ...]  # the variable and its keys
 
 
 def var_value(low: Lowering, e: typed.Var) -> int:
@@ -35,7 +37,13 @@ def var_value(low: Lowering, e: typed.Var) -> int:
             value = low.b.emit("sext", value, size * 8)
         low.known[var] = value
         return value
-    return _look_up(low, var, variable_key(low, var, ()))
+    value = low.known[var] = _look_up(low, var, variable_key(low, var, ()))
+    return value
+
+
+def is_variable(key: object) -> bool:
+    """Whether what Lowering.known has by this key is what a variable holds."""
+    return isinstance(key, typed.Variable) or (type(key) is tuple and isinstance(key[0], typed.Variable))
 
 
 def _this_reg(low: Lowering, var: typed.Variable) -> Reg:
@@ -47,7 +55,35 @@ def _this_reg(low: Lowering, var: typed.Variable) -> Reg:
 
 
 def assoc_value(low: Lowering, e: typed.Assoc) -> int:
-    return _look_up(low, e.var, variable_key(low, e.var, e.keys))
+    return _element_value(low, *_element(low, e))
+
+
+def _element(low: Lowering, e: typed.Assoc) -> tuple[typed.Assoc, Element]:
+    """An element of an array, its keys evaluated if they are numbers, and what `known` calls it then; else ()."""
+    if not all(is_integer(unqualified(k.type)) or is_pointer(unqualified(k.type)) for k in e.keys):
+        return e, ()
+    values = [lower_expr.scalar(low, k) for k in e.keys]
+    keys = tuple([typed.Temp(k.type, k.span, low.temporary(v)) for k, v in zip(e.keys, values)])
+    return e.replace(keys=keys), (e.var, *[(type(v) is Reg, int(v)) for v in values])  # Reg(3) == 3
+
+
+def _element_value(low: Lowering, e: typed.Assoc, name: Element) -> int:
+    value = low.known.get(name) if name else None
+    if value is None:
+        value = _look_up(low, e.var, variable_key(low, e.var, e.keys))
+        if name:
+            low.known[name] = value
+    return value
+
+
+def _store_element(low: Lowering, e: typed.Assoc, name: Element, value: int) -> None:
+    number = lower_expr.number(low, value)
+    _store_map(low, e.var, variable_key(low, e.var, e.keys), number)
+    low.known = {
+        k: v for k, v in low.known.items() if not (type(k) is tuple and k[0] is e.var)
+    }  # it may be any of them
+    if name:
+        low.known[name] = number
 
 
 def variable_key(low: Lowering, var: typed.Variable, keys: tuple[typed.TExpr, ...]) -> Reg:
@@ -127,8 +163,8 @@ def _read_to_write(low: Lowering, target: typed.TExpr) -> tuple[int, Callable[[i
     """The value of a place, and what stores another there.  Keys and pointers are evaluated once
     (C11 6.5.16.2)."""
     if isinstance(target, typed.Assoc):
-        key = variable_key(low, target.var, target.keys)
-        return _look_up(low, target.var, key), lambda value: _store_map(low, target.var, key, value)
+        element, name = _element(low, target)
+        return _element_value(low, element, name), lambda value: _store_element(low, element, name, value)
     if isinstance(target, typed.Mem):
         base, offset, origin = lower_expr.place(low, target.base, True)
         old = lower_expr.load_place(low, target, base, offset, origin)
@@ -149,7 +185,7 @@ def store(low: Lowering, target: typed.TExpr, value: int) -> None:
             _store_map(low, var, variable_key(low, var, ()), lower_expr.number(low, value))
         low.known[var] = value
     elif isinstance(target, typed.Assoc):
-        _store_map(low, target.var, variable_key(low, target.var, target.keys), lower_expr.number(low, value))
+        _store_element(low, *_element(low, target), value)
     elif isinstance(target, typed.Mem):
         _store_mem(low, target, *lower_expr.place(low, target.base, True), value)
     else:
