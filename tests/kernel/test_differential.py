@@ -517,7 +517,8 @@ ADDRESS = "trace(*(int *)8);"  # aborts its clause
         ("BEGIN { x[2]++; trace(x[2]); trace(x[2]++); trace(x[2]); }", [1, 1, 2]),
         ("BEGIN { self->x[1] = 3; this->k = 1; self->x[this->k] += self->x[1]; trace(self->x[1]); }", [6]),
         (
-            "BEGIN { self->a = 3; x[1] = 5; } BEGIN /self->a == 3/ { self->a = 4; x[1]++; } BEGIN /self->a == 3/ { trace(1); }"
+            "BEGIN { self->a = 3; x[1] = 5; } BEGIN /self->a == 3/ { self->a = 4; x[1]++; }"
+            "BEGIN /self->a == 3/ { trace(1); }"
             "BEGIN { trace(self->a); if (x[1] == 6) { x[1] = 9; self->a = 0; } trace(x[1]); trace(self->a); }",
             [4, 9, 0],
         ),
@@ -531,7 +532,8 @@ ADDRESS = "trace(*(int *)8);"  # aborts its clause
             [55, 66, 77],
         ),
         (
-            "BEGIN /(self->a = 4) && *(int *)8 == 3 && (self->b = 7)/ { trace(1); } BEGIN { trace(self->a); trace(self->b); }",
+            "BEGIN /(self->a = 4) && *(int *)8 == 3 && (self->b = 7)/ { trace(1); }"
+            "BEGIN { trace(self->a); trace(self->b); }",
             [4, 0],
         ),
     ],
