@@ -9,7 +9,7 @@ In: the blocks of an ir.ops.Function, every jump forward.  Out: an Allocation.  
 - Where registers run out, the interval with the fewest mentions for its length lives in an
   8-byte stack slot: always a whole one, so that the verifier keeps a pointer's type.
 - What is cheaper to make again than to keep (Again) has no place: constants, addresses of stack
-  slots, and addresses of map values that would have to survive a call.
+  slots, and addresses of map values that are used once or would have to survive a call.
 - All `ctx` operations share one interval, which starts in r1 at the program's entry.
 """
 
@@ -142,7 +142,7 @@ class _Intervals:
             elif instr.op == "value":
                 offset = instr.args[1]
                 assert type(what) is str and type(offset) is int
-                if self.crosses(v):
+                if self.reads[v] == 1 or self.crosses(v):
                     self.places[v] = ("value", what, offset)
             elif type(what) is int:
                 self.places[v] = ("imm", signed64(what))

@@ -56,6 +56,14 @@ def test_unreachable_blocks_are_left_out() -> None:
     assert program("function f(slots, regs 0) {\nentry:\n  ret 0\nlost:\n  ret 1\n}") == "r0 = 0\nexit"
 
 
+def test_an_address_used_once_is_made_there() -> None:
+    body = "%0 = value globals+8\n%1 = load %0+0, 8\n%2 = value globals+16\nstore %2+0, 8, %1\nstore %2+8, 8, %1\nret 0"
+    assert program(f"function f(slots, regs 3) {{\nentry:\n{body}\n}}").split("\n") == [
+        "r0 = value(globals + 8)", "r0 = *(u64 *)(r0 + 0)", "r5 = value(globals + 16)", "*(u64 *)(r5 + 0) = r0",
+        "*(u64 *)(r5 + 8) = r0", "r0 = 0", "exit",
+    ]  # fmt: skip
+
+
 def test_context_is_kept() -> None:
     assert (
         program(

@@ -194,3 +194,21 @@ def test_stack_slots_in_use_together_do_not() -> None:
     assert len(frames) == 18
     with pytest.raises(CompileError):
         check(keyed(22, True))
+
+
+def test_an_address_used_once_is_made_where_it_is_used() -> None:
+    got = places(
+        """function f(slots, regs 6) {
+        entry:
+          %0 = value globals+8
+          %1 = call ktime_get_ns
+          %2 = value globals+16
+          %3 = add %2, %1
+          %4 = value globals+24
+          store %4+0, 8, %3
+          store %4+8, 8, %3
+          ret 0
+        }"""
+    )
+    assert got[2] == ("value", "globals", 16)
+    assert got[4] in range(6)

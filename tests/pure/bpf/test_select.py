@@ -113,7 +113,7 @@ ROWS: list[tuple[str, str, list[str]]] = [
     ("set", "%9 = set slt %1, 0", ["r4 = r0", "r4 >>= 63"]),
     ("ctx", "%9 = ctx", []),
     ("slot", "%9 = slot s", []),
-    ("value", "%9 = value globals+24", ["r4 = value(globals + 24)"]),
+    ("value", "%9 = value globals+24", []),  # made where it is used; used twice: test_compile
     ("at", "%9 = at %3, %1, 24", ["r4 = r0", "if r4 <= 24 goto +1", "r4 = 24", "r4 += r5"]),
     ("at", "%9 = at %3, 40, 24", ["r4 = 24", "r4 += r5"]),
     ("load", "%9 = load %3+4, 4", ["r4 = *(u32 *)(r5 + 4)"]),
