@@ -16,8 +16,6 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
-from elftools.elf.elffile import ELFFile
-
 from dsight.bpf.spec import Insn, MapSpec, ProgramSpec
 from dsight.btf.index import build, open_index
 from dsight.btf.reader import Btf
@@ -55,43 +53,84 @@ def compiled(name: str, folder: str, kernel: Any, *flags: str) -> Object:
     return read(target, kernel)
 
 
+class Section(Value):
+    """Of an ELF file (elf(5), Elf64_Shdr)."""
+
+    name: str
+    kind: int
+    info: int
+    size: int
+    data: bytes
+
+
+class Symbol(Value):
+    """Elf64_Sym; `section`: its number, 0 for what the object does not define."""
+
+    name: str
+    kind: int
+    section: int
+    value: int
+    size: int
+
+
+_SECTION, _SYMBOL, _REL = struct.Struct("<II16xQQ4xI16x"), struct.Struct("<IBxHQQ"), struct.Struct("<QQ")
+_SYMTAB, _NOBITS, _RELS, _FUNC = 2, 8, 9, 2  # SHT_SYMTAB, SHT_NOBITS, SHT_REL; STT_FUNC
+
+
+def _sections(raw: bytes) -> list[Section]:
+    (start,) = struct.unpack_from("<Q", raw, 0x28)
+    count, names_in = struct.unpack_from("<HH", raw, 0x3C)
+    heads = [_SECTION.unpack_from(raw, start + _SECTION.size * n) for n in range(count)]
+    names = raw[heads[names_in][2] :]
+    return [
+        Section(_text(names, name), kind, info, size, b"" if kind == _NOBITS else raw[at : at + size])
+        for name, kind, at, size, info in heads
+    ]
+
+
+def _symbols(sections: list[Section]) -> list[Symbol]:
+    (table,) = [s.data for s in sections if s.kind == _SYMTAB]
+    (names,) = [s.data for s in sections if s.name == ".strtab"]
+    return [
+        Symbol(_text(names, name), info & 15, section, value, size)
+        for name, info, section, value, size in _SYMBOL.iter_unpack(table)
+    ]
+
+
+def _text(strings: bytes, at: int) -> str:
+    return strings[at : strings.index(0, at)].decode()
+
+
 def read(path: str, kernel: Any, initial: dict[str, bytes] | None = None) -> Object:
     """`kernel`: the kernel's BTF, for kfuncs.  `initial`: of a data section, what it holds instead."""
     with open(path, "rb") as file:
-        elf = ELFFile(file)
-        sections = [*elf.iter_sections()]
-        symbols = [*elf.get_section_by_name(".symtab").iter_symbols()]
-        raw = elf.get_section_by_name(".BTF").data()
-        relocations = {
-            s["sh_info"]: {r["r_offset"]: symbols[r["r_info_sym"]] for r in s.iter_relocations()}
-            for s in sections
-            if s["sh_type"] == "SHT_REL"
-        }
-        index = open_index(build(raw, bytes(32)), bytes(32), len(raw))
-        assert index is not None
-        found = [_map(s.name, Btf(raw, index)) for s in symbols if _section(s, sections) == ".maps"]
-        for s in sections:
-            if s.name in _DATA and s["sh_size"]:
-                text = (initial or {}).get(s.name, bytes(s["sh_size"]) if s.name == ".bss" else s.data())
-                found.append(MapSpec(s.name, "array", 4, s["sh_size"], 1, readonly=s.name == ".rodata", initial=text))
-        specs, targets = [], []
-        for s in symbols:
-            where = _section(s, sections)
-            kind, _, target = where.partition("/")
-            if s["st_info"]["type"] != "STT_FUNC" or kind not in programs.KINDS:
-                continue
-            number = s["st_shndx"]
-            code = sections[number].data()[s["st_value"] : s["st_value"] + s["st_size"]]
-            moved = {at - s["st_value"]: symbol for at, symbol in relocations.get(number, {}).items()}
-            insns = _insns(code, moved, sections, kernel)
-            specs.append(ProgramSpec(s.name, kind, insns, target if kind == "tp_btf" else ""))
-            targets.append(target)
+        sections = _sections(file.read())
+    symbols = _symbols(sections)
+    (raw,) = [s.data for s in sections if s.name == ".BTF"]
+    index = open_index(build(raw, bytes(32)), bytes(32), len(raw))
+    assert index is not None
+    btf = Btf(raw, index)
+    places = [sections[s.section].name if s.section < len(sections) else "" for s in symbols]
+    found = [_map(s.name, btf) for s, where in zip(symbols, places) if where == ".maps" and s.name]
+    for section in sections:
+        if section.name in _DATA and section.size:
+            text = (initial or {}).get(section.name, section.data or bytes(section.size))
+            readonly = section.name == ".rodata"
+            found.append(MapSpec(section.name, "array", 4, section.size, 1, readonly=readonly, initial=text))
+    relocations = {
+        s.info: {at: symbols[info >> 32] for at, info in _REL.iter_unpack(s.data)} for s in sections if s.kind == _RELS
+    }
+    specs, targets = [], []
+    for s, where in zip(symbols, places):
+        kind, _, target = where.partition("/")
+        if s.kind != _FUNC or kind not in programs.KINDS:
+            continue
+        code = sections[s.section].data[s.value : s.value + s.size]
+        moved = {at - s.value: symbol for at, symbol in relocations.get(s.section, {}).items()}
+        insns = _insns(code, moved, sections, kernel)
+        specs.append(ProgramSpec(s.name, kind, insns, target if kind == "tp_btf" else ""))
+        targets.append(target)
     return Object(tuple(specs), tuple(targets), tuple(found))
-
-
-def _section(symbol: Any, sections: list[Any]) -> str:
-    number = symbol["st_shndx"]
-    return sections[number].name if isinstance(number, int) and symbol.name else ""
 
 
 def _map(name: str, btf: Btf) -> MapSpec:
@@ -111,7 +150,7 @@ def _map(name: str, btf: Btf) -> MapSpec:
     return MapSpec(name, _KINDS[found["type"]], *sizes, prealloc=not flags & 1)
 
 
-def _insns(code: bytes, moved: dict[int, Any], sections: list[Any], kernel: Any) -> tuple[Insn, ...]:
+def _insns(code: bytes, moved: dict[int, Symbol], sections: list[Section], kernel: Any) -> tuple[Insn, ...]:
     out, at = [], 0
     while at < len(code):
         op, registers, off, imm = struct.unpack_from("<BBhi", code, at)
@@ -122,12 +161,12 @@ def _insns(code: bytes, moved: dict[int, Any], sections: list[Any], kernel: Any)
             if symbol is None:
                 imm = high << 32 | imm & 0xFFFFFFFF
             else:
-                section = sections[symbol["st_shndx"]].name
-                ref = ("map", symbol.name) if section == ".maps" else ("value", section, imm + symbol["st_value"])
+                section = sections[symbol.section].name
+                ref = ("map", symbol.name) if section == ".maps" else ("value", section, imm + symbol.value)
                 imm = 0
             at += 8
         elif symbol is not None:
-            number = kernel.id("func", symbol.name) if symbol["st_shndx"] == "SHN_UNDEF" else None
+            number = None if symbol.section else kernel.id("func", symbol.name)
             if op != _CALL or number is None:
                 raise ValueError(f"cannot relocate to {symbol.name or 'a function that is not inline'}")
             src, imm = _KFUNC, number
