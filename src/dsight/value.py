@@ -56,12 +56,15 @@ def _defaults_last(cls: Any) -> bool:
 
 
 def _own_init(cls: Any) -> Any:
-    """An __init__ with the class's fields as parameters, that sets them through their slots."""
+    """An __init__ with the class's fields as parameters, that sets them; of a frozen one, through their slots."""
     names: dict[str, Any] = {}
     parameters, body = [], []
     for i, field in enumerate(cls._fields):
-        names[f"_set{i}"] = getattr(cls, field).__set__
-        body.append(f" _set{i}(self, {field})")
+        if issubclass(cls, Brief):
+            body.append(f" self.{field} = {field}")
+        else:
+            names[f"_set{i}"] = getattr(cls, field).__set__
+            body.append(f" _set{i}(self, {field})")
         if field in cls._defaults:
             names[f"_default{i}"] = cls._defaults[field]
             parameters.append(f"{field}=_default{i}")
@@ -126,3 +129,12 @@ class Value(metaclass=_ValueMeta):
             if name not in changes:
                 changes[name] = getattr(self, name)
         return type(self)(**changes)
+
+
+class Brief(Value):
+    """Base of values that are made by the ten thousand a second and soon forgotten: frozen for the type checker only.
+    To make one of 18 fields takes 0.3 µs; 0.9 where it has to be done past a __setattr__ that refuses."""
+
+    if not TYPE_CHECKING:
+        __setattr__ = object.__setattr__
+        __delattr__ = object.__delattr__  # with the other one: Python keeps them in one slot

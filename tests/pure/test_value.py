@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dsight.value import OFTEN, Value
+from dsight.value import OFTEN, Brief, Value
 
 
 class Point(Value):
@@ -54,3 +54,16 @@ def test_subclasses_have_their_own_fields() -> None:
         assert (odd.x, odd.y, odd.last) == (i, 1, 2)
         assert Odd(i, last=5).y == 0
     assert Named(1, 2) != Point(1, 2)
+
+
+def test_brief_ones() -> None:
+    class B(Brief):
+        x: int
+        y: int = 7
+
+    for i in range(2 * OFTEN):
+        made = B(i)
+        assert (made.x, made.y, B(i, y=3).y) == (i, 7, 3)
+        assert made == B(x=i) != B(i + 1) and hash(made) == hash(B(i)) and made.replace(y=1) == B(i, 1)
+    with pytest.raises(TypeError):
+        B()  # type: ignore[call-arg]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from dsight.value import Value
+from dsight.value import Brief, Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,23 +55,11 @@ class Evidence(Value):
     by: str = ""  # who ended it: "kernel", "caller" (closed, interrupted, killed)
 
 
-_ORDINARY: dict[tuple[tuple[str, Any], ...], Evidence] = {}  # what most attempts show, made once
+NOTHING = Evidence()
+ON_WIRE = Evidence(on_wire=True)
 
 
-def evidence(facts: dict[str, Any]) -> Evidence:
-    """Evidence of such fields."""
-    if len(facts) > 3:
-        return Evidence(**facts)
-    key = tuple(facts.items())
-    found = _ORDINARY.get(key)
-    if found is None:
-        found = Evidence(**facts)
-        if len(_ORDINARY) < 64:
-            _ORDINARY[key] = found
-    return found
-
-
-class Change(Value):
+class Change(Brief):
     """One change of one attempt: event is attempt, hanging or outcome; or of a connection that stands
     (lives.py): accepted, closed."""
 
@@ -90,7 +78,7 @@ class Change(Value):
     waited: int  # ns since the attempt
     outcome: str | None = None
     error: int = 0
-    evidence: Evidence = Evidence()
+    evidence: Evidence = NOTHING
     datagrams: int | None = None  # UDP: how many were sent
     listener: int | None = None  # pid of who made the listening socket, where the kernel says so
     sock: int = 0  # TCP: address of the socket
@@ -104,7 +92,7 @@ class Attempt:
         "blocking",
         "closed",
         "drops",
-        "facts",
+        "evidence",
         "family",
         "id",
         "local",
@@ -138,10 +126,21 @@ class Attempt:
         self.syns = 0
         self.tries = 1  # SYNs made, sent or not
         self.drops = 0
-        self.facts: dict[str, Any] = {}  # of Evidence
+        self.evidence = NOTHING
         self.wait = SECOND
         self.next_tick = start + SECOND
         self.closed = 0  # when the socket left SYN_SENT without an error, inside its call
+
+    def learn(self, **facts: Any) -> None:
+        """More evidence.  What many attempts show is made once."""
+        before = self.evidence
+        key = (id(before), *facts.items())
+        learned = _LEARNED.get(key)
+        if learned is None:
+            if len(_LEARNED) >= _MOST_LEARNED:
+                _LEARNED.clear()
+            learned = _LEARNED[key] = (before, before.replace(**facts))
+        self.evidence = learned[1]
 
     def change(self, event: str, time: int, outcome: str | None = None, error: int = 0) -> Change:
         return Change(
@@ -157,9 +156,14 @@ class Attempt:
             self.remote,
             self.blocking,
             self.syns,
-            max(time - self.start, 0),
+            time - self.start if time > self.start else 0,
             outcome,
             error,
-            evidence(self.facts),
+            self.evidence,
             sock=self.sock,
         )
+
+
+# Evidence, which stays while it is here, with its id() and what is learned: the two together.
+_LEARNED: dict[tuple[object, ...], tuple[Evidence, Evidence]] = {}
+_MOST_LEARNED = 256

@@ -13,7 +13,7 @@ from struct import pack, unpack_from
 from sys import byteorder
 
 from dsight.connections.drops import WORDS
-from dsight.value import Value
+from dsight.value import Brief, Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Leave(Value):
     ret: int
 
 
-class Call(Value):
+class Call(Brief):
     """What connect(2), or a request to connect, was called with."""
 
     time: int
@@ -99,7 +99,7 @@ class Call(Value):
     netns: int
 
 
-class Connect(Value):
+class Connect(Brief):
     """connect(2) on a TCP socket sends its SYN.  Of the caller what stands in every record; the rest is in the
     thread's Who."""
 
@@ -119,7 +119,7 @@ class Connect(Value):
     nonblocking: bool
 
 
-class Failed(Value):
+class Failed(Brief):
     """connect(2) on a TCP socket, or on what is no socket (protocol 0), fails, and nothing was sent."""
 
     time: int
@@ -134,7 +134,7 @@ class Failed(Value):
     port: int | None
 
 
-class Returned(Value):
+class Returned(Brief):
     """connect(2) returns while its attempt is open, or was closed within the call."""
 
     time: int
@@ -144,7 +144,7 @@ class Returned(Value):
     state: int  # of the socket, now
 
 
-class SynSent(Value):
+class SynSent(Brief):
     """A TCP socket goes to SYN_SENT: a SYN is about to leave."""
 
     time: int  # marks the attempt: its State has it too
@@ -161,7 +161,7 @@ class SynSent(Value):
     called: bool = False  # inside a connect(2) that was filtered out by the address it was given
 
 
-class State(Value):
+class State(Brief):
     """A TCP socket leaves SYN_SENT, or SYN_RECV on the way of a simultaneous open."""
 
     time: int

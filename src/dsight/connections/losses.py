@@ -56,8 +56,7 @@ class Losses:
         reports.append(Lost(now, new, "in the kernel, before they were read"))
         numbers = [unpack("=Q", item)[0] for pair in self._trace.elements("watched") for item in pair]
         for batch in self._trace.batches():  # what was recorded before that look, and after
-            for values in batch:
-                reports += self._watcher.feed(values)
+            reports += self._watcher.feed(*batch)
         return reports + self._watcher.feed((WATCHED, now, *numbers))
 
     def total(self, now: int) -> list[Lost]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from errno import errorcode
 from time import gmtime, strftime
 
-from dsight.value import Value
+from dsight.value import Brief, Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Listener(Value):
     comm: str | None
 
 
-class Endpoint(Value):
+class Endpoint(Brief):
     """One end of a connection.  `name`, `self_` and `listener` are of the remote end; `path` is that
     of a UNIX socket, an abstract one after "@"."""
 
@@ -90,7 +90,7 @@ class Diagnosis(Value):
     text: str
 
 
-class Report(Value):
+class Report(Brief):
     """One event of the record: `attempt`, `hanging`, `outcome`, `accepted`, `closed`."""
 
     event: str
@@ -178,7 +178,7 @@ def facts_json(report: Report) -> dict[str, Any]:
         "family": report.family,
         "via": report.via,
         "local": _end_json(report.local),
-        "remote": _remote_json(report.remote),
+        "remote": remote_json(report.remote),
         "blocking": report.blocking,
     }
     if report.event == "outcome":
@@ -192,9 +192,7 @@ def facts_json(report: Report) -> dict[str, Any]:
     if report.event not in ("attempt", "accepted"):
         if report.datagrams is not None:
             out["datagrams"] = report.datagrams
-        out["diagnosis"] = (
-            None if report.diagnosis is None else {"code": report.diagnosis.code, "text": report.diagnosis.text}
-        )
+        out["diagnosis"] = diagnosis_json(report.diagnosis)
     return out
 
 
@@ -206,13 +204,17 @@ def process_json(process: Process) -> dict[str, Any]:
     return out
 
 
+def diagnosis_json(diagnosis: Diagnosis | None) -> dict[str, Any] | None:
+    """A diagnosis as the record's object."""
+    return None if diagnosis is None else {"code": diagnosis.code, "text": diagnosis.text}
+
+
 def _end_json(end: Endpoint) -> dict[str, Any]:
     out: dict[str, Any] = {"address": end.address, "port": end.port}
     return out if end.path is None else out | {"path": end.path}
 
 
 def _lookup_json(report: LookupReport, wall_offset: int) -> dict[str, Any]:
-    d = report.diagnosis
     return {
         "event": report.event,
         "time": rfc3339(report.time + wall_offset),
@@ -230,11 +232,12 @@ def _lookup_json(report: LookupReport, wall_offset: int) -> dict[str, Any]:
             {"name": q.name, "type": q.type, "server": q.server, "count": q.sent, "result": q.result}
             for q in report.queries
         ],
-        "diagnosis": None if d is None else {"code": d.code, "text": d.text},
+        "diagnosis": diagnosis_json(report.diagnosis),
     }
 
 
-def _remote_json(remote: Endpoint) -> dict[str, Any]:
+def remote_json(remote: Endpoint) -> dict[str, Any]:
+    """A remote end as the record's object."""
     who = remote.listener
     return _end_json(remote) | {
         "name": remote.name,

@@ -213,10 +213,12 @@ class _Watcher(Watcher):
         super().__init__(host, _Processes(recorder), selection, roots, trackers, names)
         self._recorder = recorder
 
-    def feed(self, values: tuple[Any, ...]) -> list[Report | LookupReport]:
-        reports = super().feed(values)
-        if values and values[0] in self.decoders:
-            self._recorder.record(values)
+    def feed(self, *rows: tuple[Any, ...]) -> list[Report | LookupReport]:
+        reports = []
+        for values in rows:  # one by one: what each makes this host say stands before it
+            reports += super().feed(values)
+            if values and values[0] in self.decoders:
+                self._recorder.record(values)
         return reports
 
     def adopt(self, pids: set[int]) -> None:

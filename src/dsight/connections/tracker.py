@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import errno
 
-from dsight.connections.attempts import ERESTARTSYS, ERRNO_OUTCOMES, FAMILIES, NEVER, SECOND, Attempt, Change
+from dsight.connections.attempts import ERESTARTSYS, ERRNO_OUTCOMES, FAMILIES, NEVER, ON_WIRE, SECOND, Attempt, Change
 from dsight.connections.callers import Callers
 from dsight.connections.events import (
     CLOSE,
@@ -181,10 +181,10 @@ class Tracker:
         permission; or the caller itself was interrupted and closed it."""
         outcome = ERRNO_OUTCOMES.get(error, "invalid") if error else "aborted"
         if outcome == "aborted":
-            attempt.facts.update(by="caller")
+            attempt.learn(by="caller")
         else:
             attempt.syns = 0
-            attempt.facts.update(by="kernel", on_wire=False, no_port=outcome == "no-address")
+            attempt.learn(by="kernel", on_wire=False, no_port=outcome == "no-address")
         return self._end(attempt, time, outcome, errno.EINTR if error == ERESTARTSYS else error)
 
     # io_uring.
@@ -210,7 +210,7 @@ class Tracker:
         if self._open.get(attempt.sock) is not attempt or error == errno.EAGAIN:
             return []
         if error == errno.ECANCELED:
-            attempt.facts.update(by="caller")  # by a linked timeout, or IORING_OP_ASYNC_CANCEL
+            attempt.learn(by="caller")  # by a linked timeout, or IORING_OP_ASYNC_CANCEL
             return [self._end(attempt, event.time, "aborted", errno.ECANCELED)]
         return self._come_to(attempt, event.time, error)
 
@@ -259,7 +259,7 @@ class Tracker:
         if state.local_port:
             attempt.local = (state.local, state.local_port)
         if state.soft_error:
-            attempt.facts.update(soft_error=state.soft_error)
+            attempt.learn(soft_error=state.soft_error)
         if state.new == ESTABLISHED:
             self._won.pop((attempt.who.pid, attempt.remote[1]), None)
             if len(self._won) >= WINNERS:
@@ -267,17 +267,16 @@ class Tracker:
             self._won[attempt.who.pid, attempt.remote[1]] = (state.time, attempt.remote)
             return [self._end(attempt, state.time, "connected")]
         if state.error:
-            if state.reset:
-                attempt.facts["reset"] = True
-            return [self._failed(attempt, state.time, state.error)]
+            attempt.learn(reset=state.reset, by="kernel")
+            return [self._end(attempt, state.time, ERRNO_OUTCOMES.get(state.error, "invalid"), state.error)]
         if state.inside or (attempt.via == "io_uring" and self._requests.under_way(attempt)):
             attempt.closed = state.time  # within the call: what it returns says why
             return []
-        attempt.facts.update(by="caller")
+        attempt.learn(by="caller")
         # An ICMP error ends no attempt by itself (RFC 9293, 3.9.2.2): the caller was told and closed.
-        icmp = attempt.facts.get("soft_error", 0)
+        icmp = attempt.evidence.soft_error
         if not icmp:
-            attempt.facts.update(won=self._winner(attempt, state.time))
+            attempt.learn(won=self._winner(attempt, state.time))
         return [self._end(attempt, state.time, ERRNO_OUTCOMES.get(icmp, "aborted"), icmp)]
 
     def _error(self, event: SockError) -> list[Change]:
@@ -287,7 +286,7 @@ class Tracker:
         if event.error:
             return [self._failed(attempt, event.time, event.error)]
         if event.soft_error:
-            attempt.facts.update(soft_error=event.soft_error)
+            attempt.learn(soft_error=event.soft_error)
         return []
 
     def _retransmit(self, event: Retransmit) -> list[Change]:
@@ -295,9 +294,9 @@ class Tracker:
         if attempt is not None:
             attempt.tries += event.error != -errno.EBUSY  # the one before still waits in this host
             if attempt.drops:
-                attempt.facts.update(all_dropped=attempt.drops >= attempt.tries)
+                attempt.learn(all_dropped=attempt.drops >= attempt.tries)
             if event.error == -errno.EPERM:
-                attempt.facts.update(filtered=True)
+                attempt.learn(filtered=True)
             if event.error == 0:
                 attempt.syns += 1
         return []
@@ -306,7 +305,7 @@ class Tracker:
         attempt = self._open.get(event.sock) if event.sock else self._sender(event)
         if attempt is not None:
             attempt.drops += 1
-            attempt.facts.update(drop=event, all_dropped=attempt.drops >= attempt.tries)
+            attempt.learn(drop=event, all_dropped=attempt.drops >= attempt.tries)
         return []
 
     def _sender(self, event: Drop) -> Attempt | None:
@@ -326,7 +325,7 @@ class Tracker:
     def _icmp(self, event: Icmp) -> list[Change]:
         attempt = self._open.get(event.sock)
         if attempt is not None:
-            attempt.facts.update(icmp=(event.type, event.code))
+            attempt.learn(icmp=(event.type, event.code))
         return []
 
     def _winner(self, attempt: Attempt, time: int) -> tuple[str | None, int | None] | None:
@@ -342,7 +341,7 @@ class Tracker:
         return [self._end(attempt, event.time, "unknown") for attempt in gone]
 
     def _failed(self, attempt: Attempt, time: int, error: int) -> Change:
-        attempt.facts["by"] = "kernel"
+        attempt.learn(by="kernel")
         return self._end(attempt, time, ERRNO_OUTCOMES.get(error, "invalid"), error)
 
     def _end(self, attempt: Attempt, time: int, outcome: str, error: int = 0) -> Change:
@@ -371,7 +370,7 @@ def _sent(attempt: Attempt, syn: SynSent | Connect) -> None:
     attempt.local = (syn.local, syn.local_port or None)
     attempt.remote = (syn.remote, syn.remote_port)
     attempt.syns = 1
-    attempt.facts["on_wire"] = True
+    attempt.evidence = ON_WIRE
 
 
 def _request_failed(request: Request, time: int, error: int) -> list[Change]:
@@ -389,7 +388,7 @@ def _request_failed(request: Request, time: int, error: int) -> list[Change]:
 
 def _never_sent(attempt: Attempt, time: int, error: int) -> list[Change]:
     """The call failed by itself: no SYN was sent."""
-    attempt.facts.update(by="kernel")
+    attempt.learn(by="kernel")
     outcome = ERRNO_OUTCOMES.get(error, "invalid")
     if error == ERESTARTSYS:
         error = errno.EINTR

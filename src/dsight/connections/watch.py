@@ -7,8 +7,8 @@ No thread and no clock of its own: `feed` takes a record's values, `tick` and `s
 
 from __future__ import annotations
 
-from dsight.connections.diagnose import diagnose, place, remote
-from dsight.connections.diagnose_names import is_bad, with_hosts, with_name
+from dsight.connections.destinations import SYNS, Destinations
+from dsight.connections.diagnose_names import is_bad
 from dsight.connections.diagnose_names import report as report_lookup
 from dsight.connections.events import Fork, ProcessExit
 from dsight.connections.kernel_filter import Kernel
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from dsight.connections.attempts import Change
+    from dsight.connections.destinations import Destination
     from dsight.connections.diagnose import Place
     from dsight.connections.events import Who
     from dsight.connections.host import Host, Listening
@@ -122,10 +123,6 @@ class Selection(Value):
         return any(ip in network for network in self.networks)
 
 
-_SYNS = ("tcp", "mptcp", None)  # the protocols that have SYNs
-_REASONS = 1024
-
-
 class _Known:
     """What was found out of an open attempt: later its process or namespace may be gone."""
 
@@ -162,6 +159,7 @@ class Watcher:
         self._tree = set(roots or ())
         self._tracker = Tracker(takes=self._takes)
         self._names = Names() if names is None else names
+        self._destinations = Destinations(host, self._names)
         self._limit = LIMIT if self._selection.closed else LIMIT_RESETS
         self._lives = Lives(self._tracker.caller, self._limit)
         self._trackers: list[Tracks] = [self._tracker, self._lives, *(make(self._tracker.caller) for make in trackers)]
@@ -174,24 +172,24 @@ class Watcher:
             self._decoders.update(tracker.decoders)
             for kind, handle in tracker.handlers.items():
                 self._takers.setdefault(kind, []).append(handle)
-        # What _why has made; with each the objects whose id() is in its key, that they stay what they are.
-        self._reasons: dict[tuple[object, ...], tuple[object, Diagnosis | None]] = {}
         self._open: dict[str, _Known] = {}  # selected attempts without an outcome
         self._standing: dict[str, _Known] = {}  # selected connections, until they close
         self.forgotten = 0  # of them, since there were too many
 
-    def feed(self, values: tuple[Any, ...]) -> list[Report | LookupReport]:
-        """The reports that one record causes."""
-        make = self._decoders.get(values[0]) if values else None
-        if make is None:
-            return []  # a clause that records nothing
-        event = make(*values[1:])
+    def feed(self, *rows: tuple[Any, ...]) -> list[Report | LookupReport]:
+        """The reports that records cause, given as their values.  A destination is asked about once for all of them."""
+        self._destinations.next()
         reports: list[Report | LookupReport] = []
-        for take in self._takers.get(type(event), ()):
-            for change in take(event):
-                report = self._report(change)
-                if report is not None:
-                    reports.append(report)
+        for values in rows:
+            make = self._decoders.get(values[0]) if values else None
+            if make is None:
+                continue  # a clause that records nothing
+            event = make(*values[1:])
+            for take in self._takers.get(type(event), ()):
+                for change in take(event):
+                    report = self._report(change)
+                    if report is not None:
+                        reports.append(report)
         return reports
 
     def _fork(self, event: Fork) -> list[Change]:
@@ -231,6 +229,7 @@ class Watcher:
         return [report for tracker in self._trackers for report in self._reports(tracker.stop(now))]
 
     def _reports(self, changes: list[Change] | list[Lookup]) -> list[Report | LookupReport]:
+        self._destinations.next()
         return [report for change in changes if (report := self._report(change)) is not None]
 
     def _looked_up(self, lookup: Lookup) -> LookupReport | None:
@@ -257,7 +256,7 @@ class Watcher:
         self._stands(change, known)
         if not self._selection.accepted or self._selection.failed:
             return None
-        return self._made(change, known, place(change, self._host, False), None)
+        return _made(change, known, self._destinations.of(change, False).end, None)
 
     def _end(self, change: Change) -> Report | None:
         """`closed`: where it is asked for, and where it is a failure."""
@@ -265,8 +264,8 @@ class Watcher:
         early = reset_early(change)
         if known is None or not (early or (self._selection.closed and not self._selection.failed)):
             return None
-        where = place(change, self._host, early, known.own)
-        return self._made(change, known, where, diagnose(change, where, self._host))
+        there = self._destinations.of(change, early, known.own, known.name)
+        return _made(change, known, there.end, self._destinations.why(change, there, there.place))
 
     def _report(self, change: Change | Lookup) -> Report | LookupReport | None:
         if isinstance(change, Lookup):
@@ -297,70 +296,28 @@ class Watcher:
         ):
             return None
         told = change.event != "attempt"
-        where = place(change, self._host, told, known.own)
+        there = self._destinations.of(change, told, known.own, known.name)
+        where, end = there.place, there.end
         known.own = where.self_
-        if where.self_ and change.protocol in _SYNS and change.outcome not in ("connected", "refused"):
-            where = self._with_queue(change, known, where)
-        return self._made(change, known, where, self._why(change, where) if told else None)
+        if where.self_ and change.protocol in SYNS and change.outcome not in ("connected", "refused"):
+            where = self._with_queue(change, known, there)
+            if where is not there.place:
+                end = self._destinations.end(change, where, known.name)
+        return _made(change, known, end, self._destinations.why(change, there, where) if told else None)
 
-    def _why(self, change: Change, where: Place) -> Diagnosis | None:
-        """The diagnosis.  In a burst the same one comes again and again: made once while this host's answers and
-        the evidence are the same objects; what it depends on besides is in the key."""
-        if change.outcome not in ("refused", "connected") or change.protocol not in _SYNS:
-            return diagnose(change, where, self._host)
-        objects = (change.who, change.evidence, where.listening, where.listener)
-        key = (
-            *[id(o) for o in objects], change.outcome, change.error, change.remote, change.netns, where.self_,
-            where.route, change.local == change.remote,
-        )  # fmt: skip
-        made = self._reasons.get(key)
-        if made is None:
-            if len(self._reasons) >= _REASONS:
-                self._reasons.clear()
-            made = self._reasons[key] = (objects, diagnose(change, where, self._host))
-        return made[1]
-
-    def _with_queue(self, change: Change, known: _Known, where: Place) -> Place:
+    def _with_queue(self, change: Change, known: _Known, there: Destination) -> Place:
         """What is known of the listener's queue since the attempt; at the attempt the counter is noted."""
+        where = there.place
         if where.listener is not None and where.listener.full:
             known.full = where.listener
         elif known.full is not None:
             return where.replace(listener=known.full)
-        count = self._host.overflows(change.netns, change.who.pid)
+        count = self._destinations.overflows(change, there)
         if change.event == "attempt":
             known.overflows = count
         if count is None or known.overflows is None or count <= known.overflows:
             return where
         return where.replace(overflows=count - known.overflows)
-
-    def _made(self, change: Change, known: _Known, where: Place, diagnosis: Diagnosis | None) -> Report:
-        told = change.event in ("hanging", "outcome")
-        end = remote(change, where, self._host)
-        if known.name is not None:
-            end = end.replace(name=known.name.name)
-            same = self._names.addresses(change.who, known.name.name)
-            diagnosis = with_name(diagnosis, known.name, end.address, where.self_, same)
-        elif change.event == "outcome" and change.protocol in ("tcp", "mptcp"):
-            diagnosis = with_hosts(diagnosis, end.address, change.who.pid, self._host)
-        return Report(
-            change.event,
-            change.time,
-            change.id,
-            known.process,
-            change.protocol,
-            change.family,
-            change.via,
-            _local(change),
-            end,
-            change.blocking,
-            change.outcome,
-            error_name(change.error),
-            change.waited if told else None,
-            change.syns if told and change.protocol in _SYNS else None,
-            diagnosis,
-            change.datagrams if told else None,
-            change.life,
-        )
 
     def _takes(self, who: Who) -> bool:
         """Whether somebody's attempts are of interest.  Without a start its Who was lost, and who it descends
@@ -371,6 +328,30 @@ class Watcher:
         if self._roots is None or who.pid in self._tree:
             return True
         return any(pid in self._roots for pid, _ in who.parents)
+
+
+def _made(change: Change, known: _Known, end: Endpoint, diagnosis: Diagnosis | None) -> Report:
+    """`end`: the remote one."""
+    told = change.event in ("hanging", "outcome")
+    return Report(
+        change.event,
+        change.time,
+        change.id,
+        known.process,
+        change.protocol,
+        change.family,
+        change.via,
+        _local(change),
+        end,
+        change.blocking,
+        change.outcome,
+        error_name(change.error),
+        change.waited if told else None,
+        change.syns if told and change.protocol in SYNS else None,
+        diagnosis,
+        change.datagrams if told else None,
+        change.life,
+    )
 
 
 def _local(change: Change) -> Endpoint:

@@ -405,9 +405,7 @@ class _Run:
         """One batch."""
         from dsight.connections.model import Lost
 
-        reports: list[Report | LookupReport | Lost] = []
-        for values in rows:
-            reports += self._watcher.feed(values)
+        reports: list[Report | LookupReport | Lost] = [*self._watcher.feed(*rows)]
         now = self._now()
         if self._names is not None and not last:
             self._names.renew(trace, now)

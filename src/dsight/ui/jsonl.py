@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dsight.connections.model import Report, facts_json, process_json, rfc3339, to_json
+from dsight.connections.model import Report, diagnosis_json, facts_json, process_json, remote_json, rfc3339, to_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any, TextIO
+    from collections.abc import Callable, Sequence
+    from typing import Any, TextIO, TypeVar
 
     from dsight.connections.expect import Verdict
-    from dsight.connections.model import LookupReport, Lost, Process
+    from dsight.connections.model import Diagnosis, Endpoint, LookupReport, Lost, Process
+
+    Thing = TypeVar("Thing")
 
 
 _WORDS = {None: "null", True: "true", False: "false"}
+_KEPT = 256  # of each kind of thing, its JSON
 
 
 def _number(value: int | None) -> str:
@@ -36,7 +39,11 @@ class JsonFace:
         self._sums_up = summary
         self._encoder = JSONEncoder().encode
         self._string = encode_basestring_ascii
-        self._processes: dict[int, tuple[Process, str]] = {}  # by its id(): as JSON
+        # As JSON, by its id(), what comes again and again as the same object.
+        self._processes: dict[int, tuple[Process, str]] = {}
+        self._ends: dict[int, tuple[Endpoint, str]] = {}  # remote ones
+        self._reasons: dict[int, tuple[Diagnosis | None, str]] = {}
+        self._texts: dict[str | None, str] = {None: "null"}  # words of the record, addresses: few
         self._second = (-1, "")  # the last one, and its text
 
     def show(self, reports: list[Report | LookupReport | Lost]) -> None:
@@ -50,54 +57,57 @@ class JsonFace:
     def _line(self, report: Report | LookupReport | Lost) -> str:
         if not isinstance(report, Report):
             return self._encode(to_json(report, self._offset))
-        head = f'{{"event": "{report.event}", "time": "{self._time(report.time)}", "id": "{report.id}"'
-        paths = report.local.path is not None or report.remote.path is not None
-        facts = "" if paths or report.life is not None or report.datagrams is not None else self._plain(report)
-        if not facts or "\\ud" in facts:
-            facts = self._encode(facts_json(report))[1:-1]
-        return f'{head}, "process": {self._process(report.process)}, {facts}}}'
-
-    def _time(self, time: int) -> str:
-        second, nanos = divmod(time + self._offset, 1_000_000_000)
+        second, nanos = divmod(report.time + self._offset, 1_000_000_000)
         if second != self._second[0]:
             self._second = (second, rfc3339(second * 1_000_000_000)[:-10])
-        return f"{self._second[1]}{nanos:09d}Z"
+        process = self._known(self._processes, report.process, process_json)
+        paths = report.local.path is not None or report.remote.path is not None
+        if paths or report.life is not None or report.datagrams is not None:
+            facts = self._encode(facts_json(report))[1:-1]
+        else:
+            facts = self._plain(report)
+        return (
+            f'{{"event": "{report.event}", "time": "{self._second[1]}{nanos:09d}Z", "id": "{report.id}", '
+            f'"process": {process}, {facts}}}'
+        )
 
-    def _process(self, process: Process) -> str:
-        known = self._processes.get(id(process))
-        if known is None or known[0] is not process:
-            if len(self._processes) >= 256:
-                self._processes.clear()
-            known = self._processes[id(process)] = (process, self._encode(process_json(process)))
-        return known[1]
+    def _known(
+        self, known: dict[int, tuple[Thing, str]], thing: Thing, json: Callable[[Thing], dict[str, Any] | None]
+    ) -> str:
+        """The JSON of a thing."""
+        found = known.get(id(thing))
+        if found is None or found[0] is not thing:
+            if len(known) >= _KEPT:
+                known.clear()
+            found = known[id(thing)] = (thing, self._encode(json(thing)))
+        return found[1]
+
+    def _text(self, text: str | None) -> str:
+        """A string that many reports have, or null."""
+        found = self._texts.get(text)
+        if found is None:
+            if len(self._texts) >= _KEPT:
+                self._texts = {None: "null"}
+            found = self._texts[text] = self._encode(text)
+        return found
 
     def _plain(self, report: Report) -> str:
         """facts_json as text, of a report without a path, datagrams or a life: by far the most, and
-        four times as fast."""
-
-        def string(value: str | None) -> str:
-            return "null" if value is None else self._string(value)
-
-        here, there = report.local, report.remote
-        who = there.listener
-        listener = "null" if who is None else f'{{"pid": {_number(who.pid)}, "comm": {string(who.comm)}}}'
+        six times as fast."""
+        here, string = report.local, self._text
         text = (
             f'"protocol": {string(report.protocol)}, "family": {string(report.family)}, "via": "{report.via}", '
             f'"local": {{"address": {string(here.address)}, "port": {_number(here.port)}}}, '
-            f'"remote": {{"address": {string(there.address)}, "port": {_number(there.port)}, '
-            f'"name": {string(there.name)}, "self": {_WORDS[there.self_]}, "listener": {listener}}}, '
-            f'"blocking": {_WORDS[report.blocking]}'
+            f'"remote": {self._known(self._ends, report.remote, remote_json)}, "blocking": {_WORDS[report.blocking]}'
         )
         if report.event in ("attempt", "accepted"):
             return text
         if report.event == "outcome":
             text += f', "outcome": {string(report.outcome)}, "error": {string(report.error)}'
-        d = report.diagnosis
-        why = "null" if d is None else f'{{"code": "{d.code}", "text": {string(d.text)}}}'
-        latency, syns = _number(report.latency_ns), _number(report.syns)
-        return f'{text}, "latency_ns": {latency}, "syns": {syns}, "diagnosis": {why}'
+        why = self._known(self._reasons, report.diagnosis, diagnosis_json)
+        return f'{text}, "latency_ns": {_number(report.latency_ns)}, "syns": {_number(report.syns)}, "diagnosis": {why}'
 
-    def _encode(self, value: dict[str, Any]) -> str:
+    def _encode(self, value: object) -> str:
         text = self._encoder(value)
         return self._encoder(_valid(value)) if "\\ud" in text else text
 

@@ -34,7 +34,6 @@ NARROW = 100  # columns; below, one percentile less is shown
 _BEFORE = OUTCOMES.index("aborted")
 _WORST = ("reset", "not-found", "failed", *OUTCOMES[:_BEFORE], "hanging", "looking-up", *OUTCOMES[_BEFORE:-1], "slow")
 _ORDER = {word: rank for rank, word in enumerate((*_WORST, OUTCOMES[-1]))}
-_NO_GROUP = (None, None)
 _HARMLESS = "race-lost"  # the diagnosis of an `aborted` that is no failure
 
 
@@ -50,11 +49,14 @@ class Times:
 
     def add(self, ns: int) -> None:
         ns = max(ns, 0)
-        spare = max(ns.bit_length() - 5, 0)
-        bucket = (ns >> spare << spare) + (1 << spare) - 1
+        bucket = ns
+        if ns >= 32:
+            spare = ns.bit_length() - 5
+            bucket |= (1 << spare) - 1
         self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
         self.count += 1
-        self.most = max(self.most, ns)
+        if ns > self.most:
+            self.most = ns
 
     def percentiles(self) -> list[int]:
         """Of PERCENTILES, by nearest rank."""
@@ -97,14 +99,14 @@ class _Group:
         self.count += 1
         self.last = report.time
         self.diagnosis = report.diagnosis or self.diagnosis
-        if isinstance(report, Report) and report.life is not None:
+        if report.latency_ns is not None:
+            self.times.add(report.latency_ns)
+        elif isinstance(report, Report) and report.life is not None:
             life = report.life
             self.times.add(life.duration_ns)
             self.sent += life.bytes_sent
             self.received += life.bytes_received
             self.again += life.retransmits
-        elif report.latency_ns is not None:
-            self.times.add(report.latency_ns)
 
 
 class Summary:
@@ -116,7 +118,8 @@ class Summary:
         self._pids: set[int] = set()
         self._attempts = self._lookups = self._closed = self._lost = 0
         self._others = 0  # beyond GROUPS
-        self._quick: dict[tuple[object, ...], tuple[object, _Group | None]] = {}  # the newest groups, by facts at hand
+        # The newest groups, by facts at hand; and the objects whose id() is among these.
+        self._quick: dict[tuple[object, ...], tuple[_Group, tuple[object, ...]]] = {}
 
     def see(self, report: Report | LookupReport | Lost) -> None:
         """One report.  Of lookups only those count that failed or were slow; of ends that are failures (resets)
@@ -143,21 +146,19 @@ class Summary:
         if isinstance(report, LookupReport):
             self._others += _grouped(self._groups, report) is None
             return
-        end, why = report.remote, report.diagnosis
-        code = None if why is None else why.code
-        how = (report.event, report.protocol, report.outcome, code)
-        facts = (id(report.process), *how, end.address, end.port, end.name, end.path)
-        process, group = self._quick.get(facts, _NO_GROUP)
-        if process is report.process and group is not None and report.event == "outcome":
-            group.add(report)
+        objects = (report.process, report.remote, report.diagnosis)
+        facts = (*map(id, objects), report.event, report.protocol, report.outcome)
+        known = self._quick.get(facts)
+        if known is not None:
+            known[0].add(report)
             return
         group = _grouped(self._groups, report)
         if group is None:
             self._others += 1
-        else:
+        elif report.event == "outcome":
             if len(self._quick) >= QUICK:
                 self._quick.clear()
-            self._quick[facts] = (report.process, group)
+            self._quick[facts] = (group, objects)
 
     def lines(self, paint: Paint, columns: int | None = None) -> list[str]:
         """Tables, for a terminal so wide; None: as wide as they come, a line a row.  [] if there was nothing."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 200_000_000  # ns; quicker attempts are one line, not two
 
+KEPT = 1024  # cells made of who, where, what and why
 _WIDTHS = (12, 24, 34, 11, 8)  # time, process, destination, outcome, how long
 _NARROW = (12, 18, 22, 11, 7)  # on terminals of less than 100 columns
 
@@ -73,6 +74,9 @@ class TextFace:
         self._waiting: dict[str, Report | LookupReport] = {}  # of these, on a pipe: not written yet
         self._drawn = 0  # lines of open attempts on the terminal
         self._headed = False
+        # What _said() has made; with it the objects whose id() is in its key.
+        self._known: dict[tuple[object, ...], tuple[tuple[str, str], tuple[object, ...]]] = {}
+        self._second = (-1, "")  # the last one, and its text, up to the milliseconds
         self._widths = _NARROW if live and size()[0] < 100 else _WIDTHS
 
     def show(self, reports: list[Report | LookupReport | Lost]) -> None:
@@ -156,27 +160,45 @@ class TextFace:
         if isinstance(report, LookupReport):
             start = report.time - report.latency_ns
             waited = report.latency_ns if now is None else max(now - start, 0)
-            name = printable(f"name {report.name}")
-            return self._columns(
-                start, label(report.process), name, lookup_word(report), seconds(waited), found(report)
-            )
-        word = outcome_word(report)
+            cells = self._cells(label(report.process), printable(f"name {report.name}"), lookup_word(report))
+            return self._columns(start, cells, seconds(waited), found(report))
         waited = report.latency_ns or 0
         start = report.time - waited
         if report.life is not None:
             waited = report.life.duration_ns
         if now is not None:
             waited = max(now - start, 0)
-        where = destination(report) + (" (here)" if report.remote.self_ and report.remote.path is None else "")
         known = report.latency_ns is not None or report.life is not None or now is not None
-        long = seconds(waited) if known else ""
-        return self._columns(start, label(report.process), where, word, long, reason(report))
+        cells, why = self._said(report)
+        return self._columns(start, cells, seconds(waited) if known else "", why)
 
-    def _columns(self, start: int, who: str, where: str, word: str, long: str, why: str) -> str:
-        texts = (clock(start + self._offset), who, where, word, long)
-        cells = [fit(text, width) for text, width in zip(texts[:4], self._widths)]
-        cells[3] = self._paint(COLOURS.get(word, ""), cells[3])
-        line = " ".join(cells) + " " + texts[4].rjust(self._widths[4])
+    def _said(self, report: Report) -> tuple[str, str]:
+        """The cells of who, where and what, and why: made once where they come again and again."""
+        if report.life is not None or report.event == "accepted":
+            return self._say(report)
+        objects = (report.process, report.remote, report.diagnosis)
+        key = (*map(id, objects), report.protocol, report.event, report.outcome, report.error)
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= KEPT:
+                self._known.clear()
+            known = self._known[key] = (self._say(report), objects)
+        return known[0]
+
+    def _say(self, report: Report) -> tuple[str, str]:
+        where = destination(report) + (" (here)" if report.remote.self_ and report.remote.path is None else "")
+        return self._cells(label(report.process), where, outcome_word(report)), reason(report)
+
+    def _cells(self, who: str, where: str, word: str) -> str:
+        cells = [fit(text, width) for text, width in zip((who, where, word), self._widths[1:])]
+        cells[2] = self._paint(COLOURS.get(word, ""), cells[2])
+        return " ".join(cells)
+
+    def _columns(self, start: int, cells: str, long: str, why: str) -> str:
+        second, nanos = divmod(start + self._offset, 1_000_000_000)
+        if second != self._second[0]:
+            self._second = (second, clock(second * 1_000_000_000)[:-3])
+        line = f"{self._second[1]}{nanos // 1_000_000:03d} {cells} {long.rjust(self._widths[4])}"
         return f"{line}  {why}" if why else line.rstrip()
 
     def _write(self, lines: list[str]) -> None:

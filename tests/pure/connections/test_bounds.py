@@ -11,7 +11,7 @@ from collections import deque
 
 from tests.pure.connections.test_watch import Host, records
 
-from dsight.connections import callers, lives, processes, watch
+from dsight.connections import callers, destinations, lives, processes
 from dsight.connections.processes import Processes
 from dsight.connections.tracker import WINNERS, Tracker
 from dsight.connections.watch import Selection, Watcher
@@ -28,7 +28,8 @@ KEPT = {
     "._processes._known": processes._KEPT,
     "._processes._last": processes._KEPT,
     "._processes._users": 1,
-    "._reasons": watch._REASONS,
+    "._destinations._known": destinations.LIMIT,
+    "._destinations._reasons": destinations.LIMIT,
 }
 
 

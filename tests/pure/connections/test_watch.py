@@ -201,3 +201,24 @@ def test_which_lookups_are_selected() -> None:
     assert seen(named(networks=(ip_network("10.1.0.0/24"),)), rows) == 0
     assert seen(named(comms=("other",)), rows) == 0
     assert seen(named(failed=True), asks("db1", error=-2)) == 1
+
+
+def test_in_a_batch_a_destination_is_asked_about_once() -> None:
+    class Counting(Host):
+        asked = 0
+        answers: tuple[Listening, ...] = ()
+
+        def listening(self, netns: int | None, pid: int) -> tuple[Listening, ...] | None:
+            self.asked += 1
+            return self.answers
+
+    host = Counting()
+    one = watcher(host=host)
+    rows = [row for pid in range(70, 80) for row in records(pid, "10.0.0.1")]
+    first = [r for r in one.feed(*rows) if r.event == "outcome"]
+    assert (len(first), host.asked) == (10, 1) and {r.diagnosis.code for r in first} == {"nothing-listens-here"}
+    again = [r for r in one.feed(*rows) if r.event == "outcome"]
+    assert host.asked == 2 and all(a.remote is b.remote and a.diagnosis is b.diagnosis for a, b in zip(first, again))
+    host.answers = (Listening("10.0.0.1", 80, 5),)
+    other = [r for r in one.feed(*rows) if r.event == "outcome"]
+    assert host.asked == 3 and {r.diagnosis.code for r in other} == {"itself"}

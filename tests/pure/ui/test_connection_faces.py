@@ -280,3 +280,24 @@ def test_a_line_of_json_is_the_record(event: str, facts: dict[str, object]) -> N
     one = report(event).replace(**facts)
     JsonFace(out, 12345).show([one])
     assert out.getvalue() == json.dumps(to_json(one, 12345)) + "\n"
+
+
+def test_what_the_faces_remember_is_bounded_and_of_this_report() -> None:
+    """Reports whose parts are gone when the next ones are made: their ids are used again."""
+    plain, written = io.StringIO(), io.StringIO()
+    text, lines = TextFace(plain, 0, summary=False), JsonFace(written, 0)
+    for n in range(3000):
+        why = Diagnosis(f"code-{n % 7}", f"because {n}")
+        end = Endpoint(f"10.1.{n >> 8}.{n & 255}", n)
+        made = report("outcome", str(n), "aborted", 5000, f"app{n}", remote=end, diagnosis=why, error=f"E{n}")
+        text.show([made])
+        lines.show([made])
+        assert json.loads(written.getvalue()) == to_json(made, 0)
+        assert plain.getvalue().splitlines()[-1].split(None, 4)[1:] == [
+            f"app{n}[7]", str(end), "aborted", f"5 µs  because {n}",
+        ]  # fmt: skip
+        for out in (plain, written):
+            out.seek(0)
+            out.truncate()
+    kept = [len(table) for face in (text, lines) for table in vars(face).values() if isinstance(table, dict)]
+    assert kept and max(kept) <= 1024
