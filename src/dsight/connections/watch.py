@@ -172,6 +172,13 @@ class Watcher:
             self._decoders.update(tracker.decoders)
             for kind, handle in tracker.handlers.items():
                 self._takers.setdefault(kind, []).append(handle)
+        self._kinds: dict[str, Callable[[Change], Report | None]] = {
+            "attempt": self._begin,
+            "hanging": self._hang,
+            "outcome": self._decide,
+            "accepted": self._inbound,
+            "closed": self._end,
+        }
         self._open: dict[str, _Known] = {}  # selected attempts without an outcome
         self._standing: dict[str, _Known] = {}  # selected connections, until they close
         self.forgotten = 0  # of them, since there were too many
@@ -268,33 +275,38 @@ class Watcher:
         return _made(change, known, there.end, self._destinations.why(change, there, there.place))
 
     def _report(self, change: Change | Lookup) -> Report | LookupReport | None:
-        if isinstance(change, Lookup):
-            return self._looked_up(change)
-        if change.event == "accepted":
-            return self._inbound(change)
-        if change.event == "closed":
-            return self._end(change)
-        if change.event == "attempt":
-            if not self._selection.takes(change):
-                return None
-            name = self._names.of(change.who, change.remote[0])
-            self._open[change.id] = _Known(self._processes.process(change.who, change.netns), name)
+        return self._looked_up(change) if isinstance(change, Lookup) else self._kinds[change.event](change)
+
+    def _begin(self, change: Change) -> Report | None:
+        """`attempt`."""
+        if not self._selection.takes(change):
+            return None
+        name = self._names.of(change.who, change.remote[0])
+        known = self._open[change.id] = _Known(self._processes.process(change.who, change.netns), name)
+        if self._selection.failed or self._selection.outcomes:
+            return None
+        return self._attempted(change, known)
+
+    def _hang(self, change: Change) -> Report | None:
+        """`hanging`."""
         known = self._open.get(change.id)
+        return None if known is None else self._attempted(change, known)
+
+    def _decide(self, change: Change) -> Report | None:
+        """`outcome`."""
+        known = self._open.pop(change.id, None)
         if known is None:
             return None
-        if change.event == "outcome":
-            del self._open[change.id]
-            if change.outcome == "connected":
-                self._stands(change, known)
-        outcomes = self._selection.outcomes
-        if outcomes and (change.event == "attempt" or (change.event == "outcome" and change.outcome not in outcomes)):
+        if change.outcome == "connected":
+            self._stands(change, known)
+        selection = self._selection
+        if selection.outcomes and change.outcome not in selection.outcomes:
             return None
-        if self._selection.failed and (
-            change.evidence.won is not None
-            or change.event == "attempt"
-            or (change.event == "outcome" and change.outcome not in FAILED)
-        ):
+        if selection.failed and (change.evidence.won is not None or change.outcome not in FAILED):
             return None
+        return self._attempted(change, known)
+
+    def _attempted(self, change: Change, known: _Known) -> Report:
         told = change.event != "attempt"
         there = self._destinations.of(change, told, known.own, known.name)
         where, end = there.place, there.end
@@ -333,6 +345,7 @@ class Watcher:
 def _made(change: Change, known: _Known, end: Endpoint, diagnosis: Diagnosis | None) -> Report:
     """`end`: the remote one."""
     told = change.event in ("hanging", "outcome")
+    unix = change.family == "unix"
     return Report(
         change.event,
         change.time,
@@ -341,7 +354,7 @@ def _made(change: Change, known: _Known, end: Endpoint, diagnosis: Diagnosis | N
         change.protocol,
         change.family,
         change.via,
-        _local(change),
+        Endpoint(None, None, path=change.local[0]) if unix else Endpoint(*change.local),
         end,
         change.blocking,
         change.outcome,
@@ -352,10 +365,3 @@ def _made(change: Change, known: _Known, end: Endpoint, diagnosis: Diagnosis | N
         change.datagrams if told else None,
         change.life,
     )
-
-
-def _local(change: Change) -> Endpoint:
-    """The record's local end."""
-    if change.family == "unix":
-        return Endpoint(None, None, path=change.local[0])
-    return Endpoint(*change.local)

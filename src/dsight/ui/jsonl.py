@@ -6,16 +6,13 @@ from dsight.connections.model import Report, diagnosis_json, facts_json, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any, TextIO, TypeVar
+    from collections.abc import Sequence
+    from typing import Any, TextIO
 
     from dsight.connections.expect import Verdict
     from dsight.connections.model import Diagnosis, Endpoint, LookupReport, Lost, Process
 
-    Thing = TypeVar("Thing")
 
-
-_WORDS = {None: "null", True: "true", False: "false"}
 _KEPT = 256  # of each kind of thing, its JSON
 
 
@@ -29,7 +26,6 @@ class JsonFace:
     def __init__(self, out: TextIO, wall_offset: int, summary: bool = False) -> None:
         """`summary`: also at the end."""
         from json import JSONEncoder
-        from json.encoder import encode_basestring_ascii
 
         from dsight.ui.summary import Summary
 
@@ -38,12 +34,10 @@ class JsonFace:
         self._summary = Summary()
         self._sums_up = summary
         self._encoder = JSONEncoder().encode
-        self._string = encode_basestring_ascii
-        # As JSON, by its id(), what comes again and again as the same object.
-        self._processes: dict[int, tuple[Process, str]] = {}
-        self._ends: dict[int, tuple[Endpoint, str]] = {}  # remote ones
-        self._reasons: dict[int, tuple[Diagnosis | None, str]] = {}
-        self._texts: dict[str | None, str] = {None: "null"}  # words of the record, addresses: few
+        # What comes again and again, as text; with it the objects whose id() is in its key.
+        self._processes: dict[int, tuple[str, Process]] = {}
+        self._frames: dict[tuple[object, ...], tuple[str, str, Process, Endpoint]] = {}
+        self._verdicts: dict[tuple[object, ...], tuple[str, str, Diagnosis | None]] = {}
         self._second = (-1, "")  # the last one, and its text
 
     def show(self, reports: list[Report | LookupReport | Lost]) -> None:
@@ -60,52 +54,61 @@ class JsonFace:
         second, nanos = divmod(report.time + self._offset, 1_000_000_000)
         if second != self._second[0]:
             self._second = (second, rfc3339(second * 1_000_000_000)[:-10])
-        process = self._known(self._processes, report.process, process_json)
+        head = f'{{"event": "{report.event}", "time": "{self._second[1]}{nanos:09d}Z", "id": "{report.id}", "process": '
         paths = report.local.path is not None or report.remote.path is not None
         if paths or report.life is not None or report.datagrams is not None:
-            facts = self._encode(facts_json(report))[1:-1]
-        else:
-            facts = self._plain(report)
-        return (
-            f'{{"event": "{report.event}", "time": "{self._second[1]}{nanos:09d}Z", "id": "{report.id}", '
-            f'"process": {process}, {facts}}}'
-        )
-
-    def _known(
-        self, known: dict[int, tuple[Thing, str]], thing: Thing, json: Callable[[Thing], dict[str, Any] | None]
-    ) -> str:
-        """The JSON of a thing."""
-        found = known.get(id(thing))
-        if found is None or found[0] is not thing:
-            if len(known) >= _KEPT:
-                known.clear()
-            found = known[id(thing)] = (thing, self._encode(json(thing)))
-        return found[1]
-
-    def _text(self, text: str | None) -> str:
-        """A string that many reports have, or null."""
-        found = self._texts.get(text)
-        if found is None:
-            if len(self._texts) >= _KEPT:
-                self._texts = {None: "null"}
-            found = self._texts[text] = self._encode(text)
-        return found
+            return f"{head}{self._process(report.process)}, {self._encode(facts_json(report))[1:]}"
+        return f"{head}{self._plain(report)}}}"
 
     def _plain(self, report: Report) -> str:
-        """facts_json as text, of a report without a path, datagrams or a life: by far the most, and
-        six times as fast."""
-        here, string = report.local, self._text
-        text = (
-            f'"protocol": {string(report.protocol)}, "family": {string(report.family)}, "via": "{report.via}", '
-            f'"local": {{"address": {string(here.address)}, "port": {_number(here.port)}}}, '
-            f'"remote": {self._known(self._ends, report.remote, remote_json)}, "blocking": {_WORDS[report.blocking]}'
-        )
+        """The process and facts_json as text, of a report without a path, datagrams or a life: by far the most, and
+        ten times as fast."""
+        before, after, *_ = self._frame(report)
+        text = f"{before}{_number(report.local.port)}{after}"
         if report.event in ("attempt", "accepted"):
             return text
-        if report.event == "outcome":
-            text += f', "outcome": {string(report.outcome)}, "error": {string(report.error)}'
-        why = self._known(self._reasons, report.diagnosis, diagnosis_json)
-        return f'{text}, "latency_ns": {_number(report.latency_ns)}, "syns": {_number(report.syns)}, "diagnosis": {why}'
+        what, why, _ = self._verdict(report)
+        latency, syns = _number(report.latency_ns), _number(report.syns)
+        return f'{text}{what}, "latency_ns": {latency}, "syns": {syns}, "diagnosis": {why}'
+
+    def _frame(self, report: Report) -> tuple[str, str, Process, Endpoint]:
+        """What stands before the local port and after it, up to what came of it."""
+        process, end, here = report.process, report.remote, report.local.address
+        key = (id(process), id(end), here, report.protocol, report.family, report.via, report.blocking)
+        known = self._frames.get(key)
+        if known is None:
+            if len(self._frames) >= _KEPT:
+                self._frames.clear()
+            json = self._encode
+            before = (
+                f'{self._process(process)}, "protocol": {json(report.protocol)}, "family": {json(report.family)}, '
+                f'"via": "{report.via}", "local": {{"address": {json(here)}, "port": '
+            )
+            after = f'}}, "remote": {json(remote_json(end))}, "blocking": {json(report.blocking)}'
+            known = self._frames[key] = (before, after, process, end)
+        return known
+
+    def _verdict(self, report: Report) -> tuple[str, str, Diagnosis | None]:
+        """Outcome and error, where the event has them, and the diagnosis."""
+        why = report.diagnosis
+        key = (report.event, report.outcome, report.error, id(why))
+        known = self._verdicts.get(key)
+        if known is None:
+            if len(self._verdicts) >= _KEPT:
+                self._verdicts.clear()
+            what = ""
+            if report.event == "outcome":
+                what = f', "outcome": {self._encode(report.outcome)}, "error": {self._encode(report.error)}'
+            known = self._verdicts[key] = (what, self._encode(diagnosis_json(why)), why)
+        return known
+
+    def _process(self, process: Process) -> str:
+        known = self._processes.get(id(process))
+        if known is None:
+            if len(self._processes) >= _KEPT:
+                self._processes.clear()
+            known = self._processes[id(process)] = (self._encode(process_json(process)), process)
+        return known[0]
 
     def _encode(self, value: object) -> str:
         text = self._encoder(value)

@@ -126,39 +126,46 @@ class Summary:
         the attempt was counted when it was made."""
         if isinstance(report, Lost):
             self._lost += report.count if report.seen is None else 0
+        elif report.event == "attempt":
+            return
+        elif report.event == "outcome":
+            self._open.pop(report.id, None)
+            self._attempts += 1
+            assert isinstance(report, Report)
+            self._outcome(report)
         elif report.event in ("hanging", "looking-up"):
             if report.id in self._open or len(self._open) < OPEN:
                 self._open[report.id] = report
-        elif report.event != "attempt":
+        else:
             self._open.pop(report.id, None)
             if isinstance(report, LookupReport):
                 if not is_bad(report):
                     return
                 self._lookups += 1
-            self._attempts += report.event == "outcome"
             self._closed += _has_ended(report)
-            if len(self._pids) < PROCESSES:
-                self._pids.add(report.process.pid)
             self._count(report)
 
-    def _count(self, report: Report | LookupReport) -> None:
+    def _outcome(self, report: Report) -> None:
         """Into its group; found without making its words again where a process does the same as before."""
-        if isinstance(report, LookupReport):
-            self._others += _grouped(self._groups, report) is None
-            return
         objects = (report.process, report.remote, report.diagnosis)
-        facts = (*map(id, objects), report.event, report.protocol, report.outcome)
+        facts = (*map(id, objects), report.protocol, report.outcome)
         known = self._quick.get(facts)
         if known is not None:
             known[0].add(report)
             return
-        group = _grouped(self._groups, report)
-        if group is None:
-            self._others += 1
-        elif report.event == "outcome":
+        group = self._count(report)
+        if group is not None:
             if len(self._quick) >= QUICK:
                 self._quick.clear()
             self._quick[facts] = (group, objects)
+
+    def _count(self, report: Report | LookupReport) -> _Group | None:
+        """Into its group, which is returned if there is room for it."""
+        if len(self._pids) < PROCESSES:
+            self._pids.add(report.process.pid)
+        group = _grouped(self._groups, report)
+        self._others += group is None
+        return group
 
     def lines(self, paint: Paint, columns: int | None = None) -> list[str]:
         """Tables, for a terminal so wide; None: as wide as they come, a line a row.  [] if there was nothing."""
