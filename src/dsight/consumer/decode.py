@@ -32,6 +32,7 @@ BUSY = 1 << 31
 DISCARD = 1 << 30
 LENGTH = DISCARD - 1
 
+_NO_SIZE = (-1, 0)  # of a layout that does not exist
 SCALAR = 8  # how long a run must be before it is compared in bulk
 CHUNK = 4096  # records compared at once, at most
 
@@ -104,8 +105,10 @@ class Decoder:
     def __init__(self, layouts: Sequence[RecordLayout], texts: Texts | None = None) -> None:
         self._texts = texts
         self.layouts = tuple(layouts)
-        self._sizes = {i: layout.size for i, layout in enumerate(layouts)} | {FAULT: FAULT_SIZE, SEEN: SEEN_SIZE}
-        self._unpackers: dict[int, tuple[struct.Struct, tuple[Any, ...], int, bool]] = {}
+        sizes = {i: layout.size for i, layout in enumerate(layouts)} | {FAULT: FAULT_SIZE, SEEN: SEEN_SIZE}
+        self._sizes = {layout: (size, _words(size)) for layout, size in sizes.items()}
+        self._values_only: dict[int, struct.Struct | None] = {}
+        self._unpackers: dict[int, tuple[struct.Struct, tuple[Any, ...], int]] = {}
 
     def split(self, view: memoryview) -> tuple[list[tuple[int, int, int, int]], int]:
         """The runs in `view`, which starts at a ring header, up to the first record not committed yet.
@@ -123,17 +126,19 @@ class Decoder:
         at = 0  # all in words of 4 bytes
         while at < end:
             head = words[at]
-            if head & BUSY:
-                break
-            step = (((head & LENGTH) + 7 >> 3) << 1) + 2
+            layout = halves[2 * at + 4] if at + 2 < end else -1
+            size, step = sizes.get(layout, _NO_SIZE)
+            if size != head:  # not committed, discarded, or wrong
+                if head & BUSY:
+                    break
+                step = _words(head & LENGTH)
             stop = at + step
             if stop > end:
                 break
             if head & DISCARD:
                 at = stop
                 continue
-            layout = halves[2 * at + 4]
-            if sizes.get(layout) != head:
+            if size != head:
                 raise Error(f"ring buffer: a record of {head} bytes does not fit layout {layout}")
             if layout == SEEN:
                 if self._texts is not None:
@@ -183,9 +188,9 @@ class Decoder:
         unpack = FAULT_STRUCT if layout == FAULT else self._unpacker(layout)[0]
         return unpack.iter_unpack(view[start : start + count * stride])
 
-    def _unpacker(self, index: int) -> tuple[struct.Struct, tuple[Any, ...], int, bool]:
+    def _unpacker(self, index: int) -> tuple[struct.Struct, tuple[Any, ...], int]:
         """The Struct of all columns of a layout; (position in the row, converter, bit of the mask or -1)
-        of each field; the position of the mask or -1; whether a row's values are as they come, from the third on."""
+        of each field; the position of the mask or -1."""
         known = self._unpackers.get(index)
         if known is None:
             layout = self.layouts[index]
@@ -202,8 +207,7 @@ class Decoder:
                 ]
             )
             mask = names.index("mask") if layout.mask >= 0 else -1
-            plain = mask < 0 and fields == tuple([(2 + i, None, -1) for i in range(len(fields))])
-            known = self._unpackers[index] = (unpack, fields, mask, plain)
+            known = self._unpackers[index] = (unpack, fields, mask)
         return known
 
     def values(self, view: memoryview) -> tuple[list[tuple[Any, ...]], list[Fault], int]:
@@ -212,21 +216,33 @@ class Decoder:
         runs, consumed = self.split(view)
         out: list[tuple[Any, ...]] = []
         faults: list[Fault] = []
+        known = self._values_only
         for run in runs:
-            if run[0] == FAULT:
+            layout, start, count, stride = run
+            if layout == FAULT:
                 faults += [fault(row) for row in self.rows(view, run)]
-            elif self._unpacker(run[0])[3]:
-                if run[2] == 1:
-                    out.append(self._unpacker(run[0])[0].unpack_from(view, run[1])[2:])
-                else:
-                    out += [row[2:] for row in self.rows(view, run)]
-            else:
+                continue
+            unpack = known[layout] if layout in known else self._only_values(layout)
+            if unpack is None:
                 out += [values for _, values in self._values(view, run)]
+            elif count == 1:
+                out.append(unpack.unpack_from(view, start))
+            else:
+                out += unpack.iter_unpack(view[start : start + count * stride])
         return out, faults, consumed
+
+    def _only_values(self, index: int) -> struct.Struct | None:
+        """The Struct of a layout's fields, where they are values as they come."""
+        layout = self.layouts[index]
+        fields = [f"f{i}" for i in range(len(layout.fields))]
+        unpack, names = unpacker(layout, fields)
+        converted = layout.mask >= 0 or any(python_value(field, self._texts) is not None for field in layout.fields)
+        self._values_only[index] = found = None if converted or names != fields else unpack
+        return found
 
     def _values(self, view: memoryview, run: tuple[int, int, int, int]) -> Iterator[tuple[Any, Any]]:
         """Of each record of a run its row and its values."""
-        _, fields, mask_at, _ = self._unpacker(run[0])
+        _, fields, mask_at = self._unpacker(run[0])
         for row in self.rows(view, run):
             ran = row[mask_at] if mask_at >= 0 else 0
             yield (
@@ -250,6 +266,11 @@ class Decoder:
                 continue
             out += [Record(row[1], index, row[0], values) for row, values in self._values(view, run)]
         return out, consumed
+
+
+def _words(size: int) -> int:
+    """Words of 4 bytes that a record of so many bytes takes in the ring, header and all."""
+    return (size + 7 >> 3 << 1) + 2
 
 
 def fault(row: tuple[Any, ...]) -> Fault:
