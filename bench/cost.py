@@ -2,10 +2,10 @@
 
     of_script(...), of_object(...)  ->  a Cost for each program
 
-The load is run twice, or more: as the programs are, for the kernel's own count of time (bpf_stats_enabled(7): helpers
-included), the least of some rounds; and with counters (executed.py), for what they execute.  All is given as of one
-operation of the load, which may run a program several times.  The reader looks each 10 ms at the ring buffer, and
-throws away what is there.
+The load is run with the programs as they are, for the kernel's own count of time (bpf_stats_enabled(7): of a run,
+helpers included, whoever made it run; the least of some rounds), then with counters (executed.py), for what they
+execute in the load's process.  All is given as of one operation of the load, which may run a program several times.
+The reader looks each 10 ms at the ring buffer, and throws away what is there.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from typing import Any
 
 from bpf_object import Attached, Object
 from dsight.api import Trace
+from dsight.bpf import insn as bpf
+from dsight.bpf.spec import ProgramSpec
+from dsight.ir.ops import HELPERS
+from dsight.kernel import programs
 from dsight.kernel.ringbuf import RingBuffer
 from dsight.lang.macros import Macros
 from dsight.machine import Machine
@@ -28,14 +32,18 @@ from executed import Executed, Loading
 
 STATS = "/proc/sys/kernel/bpf_stats_enabled"
 PAUSE = 0.01
+NOBODY = (1 << 32) - 1  # no process
+PACE = "20000"  # operations a second while counting: no record is lost
 MOVES = ("bpf_rdonly_cast", "bpf_cast_to_kern_ctx")  # kernel/bpf/verifier.c, fixup_kfunc_call
 Reader = Callable[[], object]
+Armed = Callable[[], contextlib.AbstractContextManager[Reader]]
 
 
 @dataclass
 class Cost:
     """Of a program; `ns`, `runs`, `executed` and `calls` an operation of the load.
 
+    `calls`: of helpers, by name; not of those for which the kernel puts instructions (`inlined`).
     `loaded`: instructions as the verifier left them; `bytes`: of machine code."""
 
     name: str
@@ -47,6 +55,18 @@ class Cost:
     executed: float = 0.0
     calls: Counter[str] = field(default_factory=Counter)
     detail: Executed | None = None
+
+
+def inlined() -> set[str]:
+    """The helpers, of those one may expect it of, whose call this kernel's verifier replaces by instructions."""
+    found = set()
+    for name in ("get_smp_processor_id", "get_current_task", "get_current_task_btf"):
+        code = (bpf.call(HELPERS[name]), bpf.alu_imm(bpf.MOV, 0, 0), bpf.exit_())
+        program = programs.load(ProgramSpec("t", "raw_tp", code), {})
+        if program.info().xlated_len > 8 * len(code):
+            found.add(name)
+        program.close()
+    return found
 
 
 @contextlib.contextmanager
@@ -68,10 +88,16 @@ def _write(file: Any, text: str) -> None:
 
 
 def of_script(
-    here: Machine, text: str, load: list[str], times: int, rounds: int = 3, entries: dict[str, int] | None = None
+    here: Machine,
+    text: str,
+    load: list[str],
+    times: int,
+    rounds: int = 3,
+    given: dict[str, str] | None = None,
+    entries: dict[str, int] | None = None,
 ) -> list[Cost]:
-    """`load`: a command of so many `times` an operation."""
-    made, options = here.compile([Source("script", text)], Macros.of_process((), "script", None))
+    """`load`: cxload with its arguments, of so many operations.  `given`: options; `entries`: as for api.Trace."""
+    made, options = here.compile([Source("script", text)], Macros.of_process((), "script", None), given)
     targets = {spec.name: p.target for p in made.image().programs for spec in (p.spec, *p.parts)}
 
     @contextlib.contextmanager
@@ -102,39 +128,46 @@ def of_object(
 
 def _costs(
     here: Machine,
-    armed: Callable[[], contextlib.AbstractContextManager[Reader]],
+    armed: Armed,
     targets: dict[str, str],
     load: list[str],
     times: int,
     rounds: int,
 ) -> list[Cost]:
     with timing():
-        costs = min(
-            (_timed(armed, targets, load, times) for _ in range(rounds)), key=lambda all_: sum(c.ns for c in all_)
-        )
+        timed = [_timed(armed, targets, load) for _ in range(rounds)]
+    costs = min(timed, key=lambda costs: sum(c.ns for c in costs))
     moves = frozenset(n for n in (here.registry.btf.id("func", name) for name in MOVES) if n is not None)
-    with Loading(moves=moves) as loading, armed() as read:
-        _run(load, read)
+    with Loading(moves=moves, pid=NOBODY) as loading, armed() as read:
+        _run([*load, "-r", PACE], read, loading.only)
         profile = loading.profile()
+    no_calls = inlined()
     for cost, found in zip(costs, profile):
+        cost.runs = found.runs / times
+        cost.ns *= cost.runs
         cost.executed = found.instructions / times
-        cost.calls = Counter({name: count / times for name, count in found.calls.items()})
+        cost.calls = Counter({name: count / times for name, count in found.calls.items() if name not in no_calls})
         cost.detail = found
     return costs
 
 
-def _timed(armed: Any, targets: dict[str, str], load: list[str], times: int) -> list[Cost]:
+def _timed(armed: Armed, targets: dict[str, str], load: list[str]) -> list[Cost]:
+    """`ns`: of a run."""
     with Loading(counters=False) as loading, armed() as read:
-        _run(load, read)
+        _run(load, read, lambda pid: None)
         infos = [(p.spec.name, p.info()) for p in loading.programs]
     return [
-        Cost(name, targets[name], i.xlated_len // 8, i.jited_len, i.run_time_ns / times, i.runs / times)
-        for name, i in infos
+        Cost(name, targets[name], i.xlated_len // 8, i.jited_len, i.run_time_ns / max(1, i.runs)) for name, i in infos
     ]
 
 
-def _run(load: list[str], read: Reader) -> None:
-    with subprocess.Popen(load, stdout=subprocess.DEVNULL) as process:
+def _run(load: list[str], read: Reader, starts: Callable[[int], None]) -> None:
+    """`starts` is called with the process that is about to begin."""
+    with subprocess.Popen([*load, "-w"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        assert process.stdin is not None
+        starts(process.pid)
+        process.stdin.write(b"\n")
+        process.stdin.close()
         while process.poll() is None:
             read()
     if process.returncode:

@@ -6,8 +6,9 @@
 
 A counter is an atomic add to a u64 of the array map "executed": of a block of n instructions that was entered k
 times k * n are executed, whatever the CPU.  Only the last instruction of a block jumps, exits or is a tail call, so
-that a block is executed whole.  The counter needs two registers: those that hold nothing here that is read later, or
-else it keeps what they hold on the stack, below what the program itself uses there.
+that a block is executed whole.  What is added is 1, or 0 where the program runs in another process than asked for;
+it lies on the stack, below what the program itself uses there.  The counter needs two registers: those that hold
+nothing here that is read later, or else it keeps what they hold on the stack too.
 
 Counted is the bytecode given to the kernel, an LD_IMM64 as one instruction; what the verifier makes of it (lookups in
 arrays inlined, bpf_rdonly_cast a move) is not looked at, for ours as for clang's.
@@ -179,18 +180,20 @@ class Blocks:
 
 
 def counted(spec: ProgramSpec) -> tuple[ProgramSpec, Blocks]:
-    """The program with a counter at the start of each block, the nth at 8 * n of the map EXECUTED.
+    """The program with a counter at the start of each block, the nth at 8 * (n + 1) of the map EXECUTED; at 0 is the
+    process that counts, 0 for all.  Of a program that has functions all count.
 
     ValueError: it cannot be told how it jumps, it has become too long for its jumps, or its stack is full.
     """
     blocks = Blocks(spec.insns)
-    out: list[Insn] = []
     entry: list[int] = []  # where in `out` each block begins, with its counter
     moved: list[int] = []  # and where each instruction is
-    depth = blocks.depth()
+    depth = blocks.depth() + 8
+    weight = -depth if len(blocks.functions) == 1 else 0
+    out = _weighed(spec.name, weight) if weight else []
     for number, (block, live, written) in enumerate(zip(blocks.blocks, blocks.live(), blocks.written())):
         entry.append(len(out))
-        out += _counter(spec.name, number, live & written, depth)
+        out += _counter(spec.name, number, live & written, depth, weight)
         moved += range(len(out), len(out) + block.end - block.start)
         out += spec.insns[block.start : block.end]
     at, slot = [], 0
@@ -211,19 +214,38 @@ def counted(spec: ProgramSpec) -> tuple[ProgramSpec, Blocks]:
     return spec.replace(insns=tuple(out), functions=functions), blocks
 
 
-def _counter(name: str, number: int, held: int, depth: int) -> list[Insn]:
-    """Add one to the counter, and leave the registers in `held` as they were."""
+def _weighed(name: str, weight: int) -> list[Insn]:
+    """At the program's start, where r1 alone holds something: 1 or 0 into the stack at `weight`."""
+    if weight < -STACK:
+        raise ValueError(f"{name} cannot be counted: its stack is full")
+    return [
+        bpf.store(8, bpf.FP, weight, 1),
+        bpf.call(HELPERS["get_current_pid_tgid"]),
+        bpf.alu_imm(bpf.RSH, 0, 32),
+        bpf.load(8, 1, bpf.FP, weight),
+        bpf.ld_value(2, EXECUTED, 0),
+        bpf.load(8, 2, 2, 0),
+        bpf.alu_imm(bpf.MOV, 3, 1),
+        bpf.jump_imm(bpf.JEQ, 2, 0, 2),
+        bpf.jump(bpf.JEQ, 2, 0, 1),
+        bpf.alu_imm(bpf.MOV, 3, 0),
+        bpf.store(8, bpf.FP, weight, 3),
+    ]
+
+
+def _counter(name: str, number: int, held: int, depth: int, weight: int) -> list[Insn]:
+    """Add to the counter what is at `weight` (0: 1), and leave the registers in `held` as they were."""
     free = [r for r in (0, 5, 4, 3, 2, 1, 9, 8, 7, 6) if not held >> r & 1][:2]
     kept = [r for r in (9, 8, 7, 6, 0, 5, 4, 3, 2, 1) if r not in free][: 2 - len(free)]
     if depth + 8 * len(kept) > STACK:
         raise ValueError(f"{name} cannot be counted: its stack is full")
     places = [(r, -depth - 8 * n) for n, r in enumerate(kept, 1)]
-    address, one = free + kept
+    address, amount = free + kept
     return [
         *[bpf.store(8, bpf.FP, off, r) for r, off in places],
-        bpf.ld_value(address, EXECUTED, 8 * number),
-        bpf.alu_imm(bpf.MOV, one, 1),
-        bpf.xadd(8, address, 0, one),
+        bpf.ld_value(address, EXECUTED, 8 * (number + 1)),
+        bpf.load(8, amount, bpf.FP, weight) if weight else bpf.alu_imm(bpf.MOV, amount, 1),
+        bpf.xadd(8, address, 0, amount),
         *[bpf.load(8, r, bpf.FP, off) for r, off in places],
     ]
 
@@ -244,12 +266,13 @@ class Executed:
 class Loading:
     """Keeps what dsight.kernel.programs loads while this is entered, with counters or as it is.
 
-    `moves`: BTF ids of kernel functions whose call the verifier makes a move: they are no calls.
+    `pid`: as `only` says it, at first.  `moves`: BTF ids of kernel functions whose call the verifier makes a move:
+    they are no calls.
     """
 
-    def __init__(self, counters: bool = True, moves: frozenset[int] = frozenset()) -> None:
+    def __init__(self, counters: bool = True, moves: frozenset[int] = frozenset(), pid: int = 0) -> None:
         self.programs: list[programs.Program] = []
-        self._counters, self._moves = counters, moves
+        self._counters, self._moves, self._pid = counters, moves, pid
         self._load = programs.load
         self._counted: list[tuple[str, Blocks, maps.Map]] = []
 
@@ -270,7 +293,8 @@ class Loading:
 
     def _load_counted(self, spec: ProgramSpec, known: dict[str, maps.Map], btf: Any) -> programs.Program:
         made, blocks = counted(spec)
-        counters = maps.create(MapSpec(EXECUTED, "array", 4, 8 * len(blocks.blocks), 1, mmap=True))
+        size, first = 8 * (len(blocks.blocks) + 1), self._pid.to_bytes(8, "little")
+        counters = maps.create(MapSpec(EXECUTED, "array", 4, size, 1, mmap=True, initial=first))
         try:
             loaded = self._load(made, {**known, EXECUTED: counters}, btf)
         except BaseException:
@@ -279,12 +303,17 @@ class Loading:
         self._counted.append((spec.name, blocks, counters))
         return loaded
 
+    def only(self, pid: int) -> None:
+        """From now on what runs in this process counts; 0: in any."""
+        for _, _, counters in self._counted:
+            counters.memory().cast("Q")[0] = pid
+
     def profile(self) -> list[Executed]:
         """Of each program loaded with counters, in that order."""
         return [self._one(name, blocks, counters) for name, blocks, counters in self._counted]
 
     def _one(self, name: str, blocks: Blocks, counters: maps.Map) -> Executed:
-        counts = list(counters.memory().cast("Q")[: len(blocks.blocks)])
+        counts = list(counters.memory().cast("Q")[1 : len(blocks.blocks) + 1])
         found = Executed(name, counts[0])
         for block, count in zip(blocks.blocks, counts):
             for i in blocks.insns[block.start : block.end]:

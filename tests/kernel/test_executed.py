@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 from pathlib import Path
@@ -9,8 +10,12 @@ from pathlib import Path
 import pytest
 from kernel_asm import EXIT, RING, addi, call, emit, jnei, ld_imm64, ldx, mov, movi, st, stx
 
+from dsight.api import Trace
 from dsight.bpf.spec import Insn, MapSpec, ProgramSpec
 from dsight.kernel import maps, programs
+from dsight.lang.macros import Macros
+from dsight.machine import Machine
+from dsight.source import Source
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 
@@ -89,6 +94,36 @@ def test_what_a_tail_call_does_not_come_back_to_is_not_counted() -> None:
         assert [(e.name, e.runs, e.instructions) for e in loading.profile()] == [("a", 1, 4), ("b", 1, 2)]
     for thing in (first, second, m):
         thing.close()
+
+
+def test_what_runs_in_another_process_is_not_counted() -> None:
+    with Loading(pid=1) as loading:
+        program = programs.load(ProgramSpec("t", "raw_tp", (movi(0, 2), jnei(0, 2, 1), movi(0, 3), EXIT)), {})
+        assert program.test_run() == 3
+        loading.only(os.getpid())
+        program.test_run()
+        (found,) = loading.profile()
+        assert (found.runs, found.instructions) == (1, 4)
+        program.close()
+
+
+def test_a_script_does_the_same_and_its_lines_are_told() -> None:
+    text = """BEGIN
+{
+        this->n = pid & 1 ? 3 : 5;
+        trace(this->n); trace(execname);
+}
+"""
+    here = Machine()
+    made, _ = here.compile([Source("s", text)], Macros.of_process((), "s", None))
+    with Trace(made, on=here) as trace:
+        plain = trace.read()
+    with Loading() as loading, Trace(made, on=here) as trace:
+        assert [r.values for r in trace.read()] == [r.values for r in plain] != []
+        (found,) = loading.profile()
+    here.close()
+    assert found.calls["ringbuf_submit"] == 1 and found.instructions > 15
+    assert {("s", 3), ("s", 4)} <= set(found.lines)
 
 
 def test_what_a_reserved_record_needs_lives_on() -> None:
