@@ -324,8 +324,7 @@ class Session:
             self._links.append(links.uprobe(loaded, marked, program.target == "return", pid))
 
     def _detach(self) -> None:
-        for link in self._links:
-            link.close()
+        links.close(self._links)
         self._links.clear()
 
     # -- shared memory

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import _thread
 import os
 import select
 import struct
@@ -174,6 +175,28 @@ def test_what_is_not_there_is_named(bench: Bench) -> None:
         links.sample(event, 1_000_000, 4000)
     with pytest.raises(KernelError, match="tracepoint 1000000"):
         links.tracepoint(event, 1000000)
+
+
+def test_many_are_detached_together(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of them than threads; and where there may be none."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    program = bench.load("raw_tp", PID)
+    for start in (_thread.start_new_thread, refuse):
+        monkeypatch.setattr(_thread, "start_new_thread", start)
+        held = [links.raw_tracepoint(program, "sys_enter") for _ in range(links.CLOSERS + 5)]
+        numbers = [fd for link in held for fd in link.fds]
+        os.getppid()
+        assert bench.values().count(os.getpid()) >= len(held)
+        links.close(held)
+        links.close(held)
+        links.close([])
+        assert not any(os.path.exists(f"/proc/self/fd/{fd}") for fd in numbers)
+        bench.values()
+        os.getppid()
+        assert bench.values() == []
 
 
 def test_the_fixture_sees_what_is_left() -> None:
