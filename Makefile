@@ -38,6 +38,7 @@ bench:                  ## measure against the other tracers installed (root; AR
 	@mkdir -p build
 	@.venv/bin/python bench/bench.py --json build/bench.json $(ARGS)
 	@.venv/bin/python bench/code_cost.py --json build/code.json
+	@.venv/bin/python bench/watch_cost.py --json build/watch.json
 
 curves:                 ## how cost grows with the size of the work (root); docs/images/curves.svg
 	@tools/setup run

@@ -27,7 +27,7 @@ import time
 
 import bpf_object
 from bench import DTRACE, HERE, OURS_AGG, OURS_PRINT, compile_all, lacking, with_tracefs
-from cost import Cost, of_object, of_script
+from cost import Cost, of_object, of_script, plain
 from dsight.machine import Machine
 
 EXAMPLES = os.path.join(os.path.dirname(HERE), "examples")
@@ -131,11 +131,6 @@ def table(found: dict[str, dict[str, Cost]]) -> None:
 
 def called(r: Cost) -> str:
     return ", ".join(f"{name} {count:.2f}" for name, count in sorted(r.calls.items()) if count >= 0.01)
-
-
-def plain(r: Cost) -> dict[str, object]:
-    """For JSON."""
-    return {name: getattr(r, name) for name in ("name", "loaded", "bytes", "ns", "runs", "executed", "calls")}
 
 
 def main() -> int:

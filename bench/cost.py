@@ -57,6 +57,11 @@ class Cost:
     detail: Executed | None = None
 
 
+def plain(r: Cost) -> dict[str, object]:
+    """For JSON."""
+    return {name: getattr(r, name) for name in ("name", "target", "loaded", "bytes", "ns", "runs", "executed", "calls")}
+
+
 def inlined() -> set[str]:
     """The helpers, of those one may expect it of, whose call this kernel's verifier replaces by instructions."""
     found = set()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What an attempt to connect takes in the kernel under `dsight`, beside the same in C (watch.bpf.c).
 
-    watch_cost.py [--attempts N] [--rounds N] [--lines FILE]
+    watch_cost.py [--attempts N] [--rounds N] [--json FILE] [--lines FILE]
 
 The D program is that of `dsight --json --no-names`.  The loads are bench/load.c's, over loopback: each attempt refused,
 or accepted and ended by a reset.  By attach point, of an attempt: runs, instructions and helper calls executed
@@ -15,13 +15,14 @@ Needs root, gcc, clang, libbpf-dev and bpftool.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from collections import Counter
 
 import bpf_object
 from bench import compile_all, lacking, with_tracefs
-from cost import Cost, of_object, of_script
+from cost import Cost, of_object, of_script, plain
 from dsight.bpf import asm
 from dsight.connections.losses import buffer_size
 from dsight.connections.parts import kinds
@@ -129,12 +130,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--attempts", type=int, default=30_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json")
     parser.add_argument("--lines")
     args = parser.parse_args()
     if why := lacking():
         raise SystemExit(why)
     with_tracefs()
-    here, told = Machine(), ""
+    here, told, found = Machine(), "", {}
     given = {"bufsize": str(buffer_size())}
     with tempfile.TemporaryDirectory() as folder:
         compile_all(folder)
@@ -145,9 +147,13 @@ def main() -> int:
             theirs = of_object(here, made, (), command, args.attempts, args.rounds)
             print(f"{name}: dsight, C")
             table(by_target(ours), by_target(theirs))
+            found[name] = {"dsight": [plain(c) for c in ours], "C": [plain(c) for c in theirs]}
             print()
             told += f"--- {name}\n" + lines(ours, text, args.attempts) + lines(theirs, text, args.attempts)
     here.close()
+    if args.json:
+        with open(args.json, "w") as file:
+            json.dump(found, file, indent=1)
     if args.lines:
         with open(args.lines, "w") as file:
             file.write(told)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import struct
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,12 +15,14 @@ from kernel_asm import EXIT, RING, addi, call, emit, jnei, ld_imm64, ldx, mov, m
 from dsight.api import Trace
 from dsight.bpf.spec import Insn, MapSpec, ProgramSpec
 from dsight.kernel import maps, programs
+from dsight.kernel.maps import create
 from dsight.lang.macros import Macros
 from dsight.machine import Machine
 from dsight.source import Source
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 
+from bpf_object import read
 from executed import EXECUTED, Blocks, Loading, counted
 
 pytestmark = pytest.mark.kernel
@@ -124,6 +128,48 @@ def test_a_script_does_the_same_and_its_lines_are_told() -> None:
     here.close()
     assert found.calls["ringbuf_submit"] == 1 and found.instructions > 15
     assert {("s", 3), ("s", 4)} <= set(found.lines)
+
+
+@pytest.mark.skipif(
+    shutil.which("clang") is None or not os.path.exists("/usr/include/bpf/bpf_helpers.h"),
+    reason="needs clang and libbpf-dev",
+)
+def test_what_clang_makes_is_loaded_and_counted(tmp_path: Path) -> None:
+    source = tmp_path / "t.bpf.c"
+    source.write_text(
+        """#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+const volatile int add = 3;
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 2); __type(key, __u32); __type(value, __u64); }
+    seen SEC(".maps");
+SEC("raw_tp/sys_enter") int t(void *ctx)
+{
+    __u32 key = 1;
+    __u64 *n = bpf_map_lookup_elem(&seen, &key);
+    return n ? *n += add : 0;
+}
+char LICENSE[] SEC("license") = "GPL";
+"""
+    )
+    include = f"-I/usr/include/{os.uname().machine}-linux-gnu"
+    command = ["clang", "-O2", "-g", "-target", "bpf", include, "-c", str(source), "-o", str(tmp_path / "t.o")]
+    subprocess.run(command, check=True)
+    here = Machine()
+    made = read(str(tmp_path / "t.o"), here.registry.btf, {".rodata": (5).to_bytes(4, "little")})
+    assert [(p.name, p.kind) for p in made.programs] == [("t", "raw_tp")] and made.targets == ("sys_enter",)
+    kept = {m.name: create(m) for m in made.maps}
+    assert {(m.name, m.kind, m.value_size, m.max_entries) for m in made.maps} == {
+        ("seen", "array", 8, 2),
+        (".rodata", "array", 4, 1),
+    }
+    with Loading() as loading:
+        program = programs.load(made.programs[0], kept)
+        assert [program.test_run(), program.test_run()] == [5, 10]
+        (found,) = loading.profile()
+    assert found.runs == 2 and found.calls == {"map_lookup_elem": 2}
+    for thing in (program, *kept.values()):
+        thing.close()
+    here.close()
 
 
 def test_what_a_reserved_record_needs_lives_on() -> None:
