@@ -110,8 +110,8 @@ def pairs(folder: str, calls: int, rounds: int) -> dict[str, dict[str, Cost]]:
         command = [f"{folder}/cxload", load, "-n", str(calls)]
         (made,) = [o for o in objects if theirs in [p.name for p in o.programs]]
         costs = {
-            "dsight": of_script(here, script(ours), command, calls, rounds),
-            "C": of_object(here, made, (theirs,), command, calls, rounds),
+            "dsight": of_script(here, script(ours), command, rounds),
+            "C": of_object(here, made, (theirs,), command, rounds),
         }
         found[name] = {side: max(all_, key=lambda c: c.ns) for side, all_ in costs.items()}
     here.close()

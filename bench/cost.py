@@ -33,7 +33,7 @@ from executed import Executed, Loading
 STATS = "/proc/sys/kernel/bpf_stats_enabled"
 PAUSE = 0.01
 NOBODY = (1 << 32) - 1  # no process
-PACE = "20000"  # operations a second while counting: no record is lost
+TIMES, PACE = 20_000, 20_000  # operations counted, and a second: no record is lost
 MOVES = ("bpf_rdonly_cast", "bpf_cast_to_kern_ctx")  # kernel/bpf/verifier.c, fixup_kfunc_call
 Reader = Callable[[], object]
 Armed = Callable[[], contextlib.AbstractContextManager[Reader]]
@@ -96,12 +96,11 @@ def of_script(
     here: Machine,
     text: str,
     load: list[str],
-    times: int,
     rounds: int = 3,
     given: dict[str, str] | None = None,
     entries: dict[str, int] | None = None,
 ) -> list[Cost]:
-    """`load`: cxload with its arguments, of so many operations.  `given`: options; `entries`: as for api.Trace."""
+    """`load`: cxload with its arguments.  `given`: options; `entries`: as for api.Trace."""
     made, options = here.compile([Source("script", text)], Macros.of_process((), "script", None), given)
     targets = {spec.name: p.target for p in made.image().programs for spec in (p.spec, *p.parts)}
 
@@ -110,12 +109,10 @@ def of_script(
         with Trace(made, on=here, plain=True, options=options, entries=entries) as trace:
             yield lambda: trace.rows(PAUSE)
 
-    return _costs(here, armed, targets, load, times, rounds)
+    return _costs(here, armed, targets, load, rounds)
 
 
-def of_object(
-    here: Machine, made: Object, names: tuple[str, ...], load: list[str], times: int, rounds: int = 3
-) -> list[Cost]:
+def of_object(here: Machine, made: Object, names: tuple[str, ...], load: list[str], rounds: int = 3) -> list[Cost]:
     """The programs of these `names`, () for all.  Their ring buffer, if there is one, is the map "ring"."""
     targets = {spec.name: target for spec, target in zip(made.programs, made.targets)}
 
@@ -128,7 +125,7 @@ def of_object(
             finally:
                 ring.close()
 
-    return _costs(here, armed, targets, load, times, rounds)
+    return _costs(here, armed, targets, load, rounds)
 
 
 def _costs(
@@ -136,22 +133,21 @@ def _costs(
     armed: Armed,
     targets: dict[str, str],
     load: list[str],
-    times: int,
     rounds: int,
 ) -> list[Cost]:
     with timing():
         timed = [_timed(armed, targets, load) for _ in range(rounds)]
-    costs = min(timed, key=lambda costs: sum(c.ns for c in costs))
+    costs = [min(same, key=lambda c: c.ns) for same in zip(*timed)]
     moves = frozenset(n for n in (here.registry.btf.id("func", name) for name in MOVES) if n is not None)
     with Loading(moves=moves, pid=NOBODY) as loading, armed() as read:
-        _run([*load, "-r", PACE], read, loading.only)
+        _run([*load, "-n", str(TIMES), "-r", str(PACE)], read, loading.only)
         profile = loading.profile()
     no_calls = inlined()
     for cost, found in zip(costs, profile):
-        cost.runs = found.runs / times
+        cost.runs = found.runs / TIMES
         cost.ns *= cost.runs
-        cost.executed = found.instructions / times
-        cost.calls = Counter({name: count / times for name, count in found.calls.items() if name not in no_calls})
+        cost.executed = found.instructions / TIMES
+        cost.calls = Counter({name: count / TIMES for name, count in found.calls.items() if name not in no_calls})
         cost.detail = found
     return costs
 

@@ -22,7 +22,7 @@ from collections import Counter
 
 import bpf_object
 from bench import compile_all, lacking, with_tracefs
-from cost import Cost, of_object, of_script, plain
+from cost import TIMES, Cost, of_object, of_script, plain
 from dsight.bpf import asm
 from dsight.connections.losses import buffer_size
 from dsight.connections.parts import kinds
@@ -100,28 +100,28 @@ def _ratio(a: float, b: float) -> str:
     return f"{a / b:.2f}" if b else ""
 
 
-def lines(costs: list[Cost], text: str, times: int, least: float = COUNTED) -> str:
+def lines(costs: list[Cost], text: str) -> str:
     """What is executed, by line of the script and instruction by instruction."""
     source, out = text.split("\n"), []
     for c in costs:
-        if c.runs < least or c.detail is None:
+        if c.runs < COUNTED or c.detail is None:
             continue
         out.append(f"{c.name} {c.target}: {c.executed:.1f} an attempt")
         maps: Counter[str] = Counter()
         for (name, number), count in sorted(c.detail.lines.items()):
-            if count >= least * times:
+            if count >= COUNTED * TIMES:
                 of = source[number - 1] if name == "script" else ""
-                out.append(f"{count / times:8.1f}  {name}:{number}: {of.strip()}")
+                out.append(f"{count / TIMES:8.1f}  {name}:{number}: {of.strip()}")
         last = None
         for count, i in c.detail.insns:
-            if count < least * times:
+            if count < COUNTED * TIMES:
                 continue
             note = f"   ; {i.span.line}: {' '.join(i.span.text.split())[:70]}" if i.span and i.span != last else ""
             last = i.span
-            out.append(f"{count / times:8.2f}  {asm.show_insn(i, HELPER_NAMES)}{note}")
+            out.append(f"{count / TIMES:8.2f}  {asm.show_insn(i, HELPER_NAMES)}{note}")
             if i.ref is not None and i.ref[0] == "map":
                 maps[i.ref[1]] += count
-        out.append("  maps: " + ", ".join(f"{name} {count / times:.1f}" for name, count in maps.most_common()))
+        out.append("  maps: " + ", ".join(f"{name} {count / TIMES:.1f}" for name, count in maps.most_common()))
         out.append("")
     return "\n".join(out)
 
@@ -143,13 +143,13 @@ def main() -> int:
         made, text = in_c(here, folder), watcher(here)
         for name, load in LOADS.items():
             command = [f"{folder}/cxload", load, "-n", str(args.attempts)]
-            ours = of_script(here, text, command, args.attempts, args.rounds, given, {"watched": LIMIT})
-            theirs = of_object(here, made, (), command, args.attempts, args.rounds)
+            ours = of_script(here, text, command, args.rounds, given, {"watched": LIMIT})
+            theirs = of_object(here, made, (), command, args.rounds)
             print(f"{name}: dsight, C")
             table(by_target(ours), by_target(theirs))
             found[name] = {"dsight": [plain(c) for c in ours], "C": [plain(c) for c in theirs]}
             print()
-            told += f"--- {name}\n" + lines(ours, text, args.attempts) + lines(theirs, text, args.attempts)
+            told += f"--- {name}\n" + lines(ours, text) + lines(theirs, text)
     here.close()
     if args.json:
         with open(args.json, "w") as file:
