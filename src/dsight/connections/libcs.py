@@ -90,7 +90,7 @@ class Libcs:
 def _functions(path: str) -> dict[str, Place]:
     """Those of CALLS and FILES; {} for a file that cannot be understood, or is one of 32 bits."""
     try:
-        elf, found, file = read_functions(path)
+        elf, found, file = read_functions(path, *CALLS, *FILES)
     except (OSError, ElfError):
         return {}
     if not elf.wide:

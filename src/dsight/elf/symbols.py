@@ -215,22 +215,31 @@ def _table(elf: Elf, section: Section, read: Read) -> SymbolTable:
     )
 
 
-def functions(elf: Elf, read: Read, name: str = "") -> dict[str, tuple[int, int]]:
+def functions(elf: Elf, read: Read, *names: str) -> dict[str, tuple[int, int]]:
     """Functions defined in the file, of .symtab and .dynsym: name -> (virtual address, size); all, or
-    only the one of that name.  Raises ElfError."""
+    only those of these names.  Raises ElfError."""
     found: dict[str, tuple[int, int]] = {}
-    wanted = name.encode("utf-8", "surrogateescape") + b"\0"
     for section in elf.sections:
         if section.type not in (SHT_SYMTAB, SHT_DYNSYM):
             continue
         strings = section_data(elf.sections[section.link], read) if section.link < len(elf.sections) else b""
-        if name and wanted not in strings:
+        wanted = {at: name for name in names for at in _places(strings, name)}
+        if names and not wanted:
             continue
         data = section_data(section, read)
         for at, info, index, value, size in _symbols(elf, data):
-            if info & 15 == STT_FUNC and index and value and (not name or strings.startswith(wanted, at)):
-                found.setdefault(name or _name(strings, at), (value, size))
+            if (not names or at in wanted) and info & 15 == STT_FUNC and index and value:
+                found.setdefault(wanted[at] if names else _name(strings, at), (value, size))
     return found
+
+
+def _places(strings: bytes, name: str) -> Iterator[int]:
+    """Where a string table has a name: also at the end of another one."""
+    wanted = name.encode("utf-8", "surrogateescape") + b"\0"
+    at = strings.find(wanted)
+    while at >= 0:
+        yield at
+        at = strings.find(wanted, at + 1)
 
 
 def _symbols(elf: Elf, data: bytes) -> Iterator[tuple[int, int, int, int, int]]:

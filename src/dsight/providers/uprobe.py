@@ -72,7 +72,7 @@ class Uprobe:
         if wanted and (desc.module, wanted) in self._places:
             return [wanted]
         try:
-            elf, found, file = read_functions(desc.module, wanted)
+            elf, found, file = read_functions(desc.module, *([wanted] if wanted else ()))
         except (OSError, ElfError) as e:
             why = e.strerror if isinstance(e, OSError) else str(e)
             raise fail("D_PDESC_ZERO", f"no probe matches {desc}: {desc.module}: {why}", desc.span) from None
@@ -112,8 +112,8 @@ def uprobe_plan(machine: str, wide: bool, end: str, probes: tuple[Probe, ...], p
     return AttachPlan("uprobe", end, entry, probes, places=places)
 
 
-def read_functions(path: str, name: str = "") -> tuple[Elf, dict[str, tuple[int, int]], tuple[int, ...]]:
-    """The headers of a program or library; its functions, or the one of that name; and which file it is
+def read_functions(path: str, *names: str) -> tuple[Elf, dict[str, tuple[int, int]], tuple[int, ...]]:
+    """The headers of a program or library; its functions, or those of these names; and which file it is
     (Place.file).  Raises OSError, ElfError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
@@ -125,6 +125,6 @@ def read_functions(path: str, name: str = "") -> tuple[Elf, dict[str, tuple[int,
             return os.pread(fd, size, offset) if offset < 1 << 62 else b""
 
         elf = read_elf(read)
-        return elf, functions(elf, read, name), identity(stat)
+        return elf, functions(elf, read, *names), identity(stat)
     finally:
         os.close(fd)

@@ -166,6 +166,7 @@ def test_functions_by_name(wide, kind):
     e = read_elf(read)
     assert functions(e, read) == {"f": (0x1000, 16), "gf": (0x1010, 8), "l": (0x1020, 4)}
     assert functions(e, read, "f") == {"f": (0x1000, 16)}
+    assert functions(e, read, "l", "o", "gf") == {"gf": (0x1010, 8), "l": (0x1020, 4)}
     assert functions(e, read, "o") == functions(e, read, "import") == functions(e, read, "nothing") == {}
 
 
