@@ -74,6 +74,11 @@ class Emitter:
         self.put(spare, arg)
         return spare
 
+    def held(self, arg: Operand) -> bool:
+        """Whether a register holds the operand."""
+        place = self.places[arg] if type(arg) is Reg else None
+        return type(place) is int and place >= 0
+
     def put(self, r: int, arg: Operand) -> None:
         """Brings the operand into register r."""
         if type(arg) is Reg:
@@ -174,6 +179,8 @@ def _alu(e: Emitter, instr: Instr) -> None:
         e.result(instr, t)
         return
     spare = e.spare()
+    if instr.op in _COMMUTE and not e.held(b):  # it has to be brought somewhere
+        a, b = b, a
     rb = e.reg(b, spare[1])
     if rb == t and instr.op in _COMMUTE:
         e.add(bpf.alu(op, t, e.reg(a, spare[0])))
@@ -265,17 +272,17 @@ def _bswap(e: Emitter, instr: Instr) -> None:
 
 _JUMPS = {
     "eq": bpf.JEQ, "ne": bpf.JNE, "ult": bpf.JLT, "ule": bpf.JLE, "ugt": bpf.JGT, "uge": bpf.JGE,
-    "slt": bpf.JSLT, "sle": bpf.JSLE, "sgt": bpf.JSGT, "sge": bpf.JSGE,
+    "slt": bpf.JSLT, "sle": bpf.JSLE, "sgt": bpf.JSGT, "sge": bpf.JSGE, "any": bpf.JSET,
 }  # fmt: skip
 # condition: the same with its operands exchanged
 _EXCHANGED = {
     "eq": "eq", "ne": "ne", "ult": "ugt", "ule": "uge", "ugt": "ult", "uge": "ule",
-    "slt": "sgt", "sle": "sge", "sgt": "slt", "sge": "sle",
+    "slt": "sgt", "sle": "sge", "sgt": "slt", "sge": "sle", "any": "any",
 }  # fmt: skip
 
 
 def _compare(e: Emitter, condition: str, a: Operand, b: Operand) -> Insn:
-    """Brings a and b into registers; the jump on the condition, to offset 0."""
+    """Brings a and b into registers; the jump on the condition (not "none", which has none), to offset 0."""
     if e.const(a) is not None:
         condition, a, b = _EXCHANGED[condition], b, a
     spare = e.spare()
@@ -295,16 +302,17 @@ def _set(e: Emitter, instr: Instr) -> None:
         e.add(bpf.alu_imm(bpf.RSH, t, 63))
         e.result(instr, t)
         return
-    test = _compare(e, condition, a, b)
+    no = int(condition == "none")
+    test = _compare(e, "any" if no else condition, a, b)
     if t in (test.dst, test.src if test.code & bpf.X else -1):
         e.add(bpf.insn(test.code, test.dst, test.src, 2, test.imm))
-        e.add(bpf.alu_imm(bpf.MOV, t, 0))
+        e.add(bpf.alu_imm(bpf.MOV, t, no))
         e.add(bpf.ja(1))
-        e.add(bpf.alu_imm(bpf.MOV, t, 1))
+        e.add(bpf.alu_imm(bpf.MOV, t, 1 - no))
     else:
-        e.add(bpf.alu_imm(bpf.MOV, t, 1))
+        e.add(bpf.alu_imm(bpf.MOV, t, 1 - no))
         e.add(bpf.insn(test.code, test.dst, test.src, 1, test.imm))
-        e.add(bpf.alu_imm(bpf.MOV, t, 0))
+        e.add(bpf.alu_imm(bpf.MOV, t, no))
     e.result(instr, t)
 
 
@@ -673,7 +681,7 @@ def _jmp(e: Emitter, instr: Instr) -> None:
 def _br(e: Emitter, instr: Instr) -> None:
     condition, a, b, then, other = instr.args
     assert type(condition) is str and type(then) is str and type(other) is str
-    if then == e.next:
+    if condition == "none" or (then == e.next and condition != "any"):
         condition, then, other = CONDITIONS[condition], other, then
     if then != other:
         e.goto(then, _compare(e, condition, a, b))

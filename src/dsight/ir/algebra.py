@@ -21,7 +21,7 @@ _EXTEND = frozenset({"zext", "sext"})
 # condition: the same with its operands exchanged
 _MIRROR = {
     "eq": "eq", "ne": "ne", "ult": "ugt", "ugt": "ult", "ule": "uge", "uge": "ule",
-    "slt": "sgt", "sgt": "slt", "sle": "sge", "sge": "sle",
+    "slt": "sgt", "sgt": "slt", "sle": "sge", "sge": "sle", "any": "any", "none": "none",
 }  # fmt: skip
 # Conditions that hold for equal operands.
 _REFLEXIVE = frozenset({"eq", "ule", "uge", "sle", "sge"})
@@ -311,6 +311,8 @@ class Simplifier:
                 if type(b) is int:
                     return ("always" if holds(condition, a & MASK, b & MASK) else "never"), a, b
                 condition, a, b = _MIRROR[condition], b, a
+            if a == b and type(b) is Reg and condition in ("any", "none"):
+                condition, b = "ne" if condition == "any" else "eq", 0
             if a == b and type(b) is Reg:
                 return ("always" if condition in _REFLEXIVE else "never"), a, b
             if type(b) is not int:

@@ -75,6 +75,8 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
 
 def holds(condition: str, a: int, b: int) -> bool:
     """Whether a CONDITION b; conditions are those of ops.CONDITIONS."""
+    if condition in ("any", "none"):
+        return bool(a & b) == (condition == "any")
     if len(condition) == 2:
         return a == b if condition == "eq" else a != b
     if condition[0] == "s":

@@ -24,17 +24,16 @@ def load(low: Lowering, base: int, offset: int, size: int) -> Reg:
     b = low.b
     direct = low.direct
     if direct is None:
-        return _read(low, lower_expr.plus(low, base, offset), size)
+        return _read(low, lower_expr.plus(low, base, offset), size, b.reg())
     pointer, at = _cast(low, base, offset, *direct)
-    value = b.emit("peek", pointer, at, size)
     if _readable(base) in low.known:
-        return value
+        return b.emit("peek", pointer, at, size)
     result = b.reg()
     nothing, there = b.label("zero"), b.label("there")
-    b.set(result, "mov", value)
-    b.br("eq", value, 0, nothing, there)
+    b.set(result, "peek", pointer, at, size)
+    b.br("any", result, -1, there, nothing)  # of which the verifier learns nothing, unlike of "ne 0"
     b.start(nothing)
-    b.set(result, "mov", _read(low, lower_expr.plus(low, base, offset), size))
+    _read(low, lower_expr.plus(low, base, offset), size, result)
     b.jmp(there)
     b.start(there)
     readable(low, base)
@@ -77,9 +76,10 @@ def _cast(low: Lowering, base: int, offset: int, function: int, type_id: int) ->
     return pointer, 0 if near else offset
 
 
-def _read(low: Lowering, address: int, size: int) -> Reg:
+def _read(low: Lowering, address: int, size: int, value: Reg) -> Reg:
     b = low.b
     slot = b.slot_addr(b.shared_slot("read", 8))
     result = b.call("probe_read_kernel", slot, size, address)
     low.fault_if("ne", result, 0, BADADDR, address)
-    return b.load(slot, 0, size)
+    b.set(value, "load", slot, 0, size)
+    return value

@@ -77,13 +77,12 @@ def _element_value(low: Lowering, e: typed.Assoc, name: Element) -> int:
 
 
 def _store_element(low: Lowering, e: typed.Assoc, name: Element, value: int) -> None:
-    number = lower_expr.number(low, value)
-    _store_map(low, e.var, variable_key(low, e.var, e.keys), number)
+    held = _store_map(low, e.var, variable_key(low, e.var, e.keys), lower_expr.number(low, value))
     low.known = {
         k: v for k, v in low.known.items() if not (type(k) is tuple and k[0] is e.var)
     }  # it may be any of them
     if name:
-        low.known[name] = number
+        low.known[name] = held
 
 
 def variable_key(low: Lowering, var: typed.Variable, keys: tuple[typed.TExpr, ...]) -> Reg:
@@ -182,7 +181,7 @@ def store(low: Lowering, target: typed.TExpr, value: int) -> None:
         elif var.scope == "global":
             b.store(low.globals_at(low.storage.globals[var]), 0, int_size(var.type), value)
         else:
-            _store_map(low, var, variable_key(low, var, ()), lower_expr.number(low, value))
+            value = _store_map(low, var, variable_key(low, var, ()), lower_expr.number(low, value))
         low.known[var] = value
     elif isinstance(target, typed.Assoc):
         _store_element(low, *_element(low, target), value)
@@ -192,27 +191,33 @@ def store(low: Lowering, target: typed.TExpr, value: int) -> None:
         raise low.unsupported("assigning to this", target.span)
 
 
-def _store_map(low: Lowering, var: typed.Variable, key: Reg, value: int) -> None:
-    """Zero gives the storage back (Dynamic Tracing Guide, Associative Arrays)."""
+def _store_map(low: Lowering, var: typed.Variable, key: Reg, value: int) -> int:
+    """Zero gives the storage back (Dynamic Tracing Guide, Associative Arrays).  What it holds then."""
     b = low.b
     name = Storage.map_name(var)
     if not isinstance(value, Reg) and value == 0:
         b.call("map_delete_elem", MapRef(name), key)
-        return
+        return 0
     slot = b.slot_addr(b.shared_slot("value", 8))
-    b.store(slot, 0, 8, 0)
+    if int_size(var.type) < 8:
+        b.store(slot, 0, 8, 0)
     b.store(slot, 0, int_size(var.type), value)
-    update(low, name, key, slot)
+    held = b.reg()
+    b.set(held, "mov", value)
+    update(low, name, key, slot, held)
+    return held
 
 
-def update(low: Lowering, name: str, key: Reg, value: Reg) -> None:
-    """Put an element into a variable's map; a full map is a counted drop."""
+def update(low: Lowering, name: str, key: Reg, value: Reg, held: Reg | None = None) -> None:
+    """Put an element into a variable's map; a full map is a counted drop, and 0 is what is `held` then."""
     b = low.b
     result = b.call("map_update_elem", MapRef(name), key, value, 0)
     full, done = b.label("full"), b.label("updated")
     b.br("ne", result, 0, full, done)
     b.start(full)
     low.count(DYN_DROPS)
+    if held is not None:
+        b.set(held, "mov", 0)
     b.jmp(done)
     b.start(done)
 

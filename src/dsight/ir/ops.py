@@ -108,10 +108,10 @@ OPS: dict[str, tuple[bool, str, str]] = {
 
 TERMINATORS = frozenset({"jmp", "br", "ret"})
 
-# condition: its negation
+# condition: its negation; any: a & b is not 0
 CONDITIONS = {
     "eq": "ne", "ne": "eq", "ult": "uge", "uge": "ult", "ule": "ugt", "ugt": "ule",
-    "slt": "sge", "sge": "slt", "sle": "sgt", "sgt": "sle",
+    "slt": "sge", "sge": "slt", "sle": "sgt", "sgt": "sle", "any": "none", "none": "any",
 }  # fmt: skip
 
 # helper: (number, arguments).  include/uapi/linux/bpf.h, enum bpf_func_id.

@@ -9,7 +9,8 @@ mark_chain_precision and states_equal).
 
 So in a function with many branches none gets a value the verifier knows anything of: each is first xor-ed
 with a zero that lies in a map, which it takes for any number.  That copy is compared and thrown away, so that
-a branch teaches nothing about the value either.  Comparisons and signed divisions that give a value, which
+a branch teaches nothing about the value either.  A branch needs no copy where nobody reads the value
+afterwards, nor one that the verifier takes for the same.  Comparisons and signed divisions that give a value, which
 are made with jumps otherwise (bpf.select), are made without; a constant from one of several ways is that zero
 xor-ed with it.  An index or a size is depended on in any case, and so is all it was made of: these go through
 memory, behind which the verifier does not look.  (Before Linux 6.8 it looks back across no bpf_loop and takes
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 from dsight.ir.algebra import set_counts
 from dsight.ir.arith import signed
+from dsight.ir.build import targets
 from dsight.ir.maps import ZERO
 from dsight.ir.ops import NO_REG, Block, Bounded, Function, Instr, Reg
 from dsight.ir.words import Words, pointers
@@ -94,10 +96,72 @@ class _Registers:
         return self.hidden(branch.args[1]) or self.hidden(branch.args[2])
 
 
+# What makes a value that the verifier takes for the same, or for the same but for a constant.
+_LINKED = frozenset({"mov", "add", "sub", "zext", "at"})
+
+
+def harmless(function: Function, known: _Registers) -> set[str]:
+    """The blocks at whose end a branch may test the values themselves: the second paragraph above."""
+    same = _Classes(function.regs)
+    for block in function.blocks:
+        for instr in block.instrs:
+            if instr.op in _LINKED:
+                for arg in instr.args:
+                    if type(arg) is Reg:
+                        same.join(instr.dst, arg)
+    masks: dict[int, int] = {}  # class: its registers as bits
+    for reg in range(function.regs):
+        top = same.of(reg)
+        masks[top] = masks.get(top, 0) | 1 << reg
+    found = set()
+    live: dict[str, int] = {}
+    for block in reversed(function.blocks):
+        read = 0
+        for label in targets(block.instrs[-1]):
+            read |= live[label]
+        last = block.instrs[-1]
+        if last.op == "br":
+            hidden = [arg for arg in last.args[1:3] if type(arg) is Reg and known.hidden(arg)]
+            if last.args[0] == "any" and len(hidden) == 1 and block.instrs[-2].dst == hidden[0]:
+                dead = not live[str(last.args[4])] >> hidden[0] & 1  # where it has a bit nothing is learnt
+            else:
+                dead = not any(masks[same.of(arg)] & read for arg in hidden)
+            if dead:
+                found.add(block.label)
+        for instr in reversed(block.instrs):
+            if instr.dst >= 0:
+                read &= ~(1 << instr.dst)
+            for arg in instr.args:
+                if type(arg) is Reg:
+                    read |= 1 << arg
+                elif type(arg) is Bounded:
+                    read |= 1 << arg.reg
+        live[block.label] = read
+    return found
+
+
+class _Classes:
+    """Which registers belong together: union and find."""
+
+    def __init__(self, count: int) -> None:
+        self.above = list(range(count))
+
+    def of(self, member: int) -> int:
+        above = self.above
+        while above[member] != member:
+            above[member] = member = above[above[member]]
+        return member
+
+    def join(self, a: int, b: int) -> None:
+        self.above[self.of(a)] = self.of(b)
+
+
 class _Rewriter:
     def __init__(self, function: Function, known: _Registers, words: Words) -> None:
         self.function = function
         self.known = known
+        self.harmless = harmless(function, known)
+        self.label = ""
         self.words = words
         self.uses_words = False
         # What this block has from a call or from memory that is not the stack.  Not from before a `loop`: a
@@ -111,7 +175,7 @@ class _Rewriter:
     def run(self) -> Function:
         blocks = []
         for n, block in enumerate(self.function.blocks):
-            self.out = []
+            self.out, self.label = [], block.label
             self.read.clear()
             if not n:
                 self.zero = self.emit("load", self.emit("value", "globals", ZERO), 0, 8)
@@ -150,7 +214,7 @@ class _Rewriter:
             self.read.add(instr.dst)
         else:
             self.read.discard(instr.dst)
-        if op == "br":
+        if op == "br" and self.label not in self.harmless:
             args = (args[0], self.hide(args[1]), self.hide(args[2]), *args[3:])
         elif op == "at":
             args = (args[0], self.through_memory(args[1]), args[2])
@@ -173,6 +237,8 @@ class _Rewriter:
     def comparison(self, condition: str, a: Operand, b: Operand) -> tuple[str, tuple[Operand, ...]]:
         """The sign bit of what Warren works out (Hacker's Delight, 2-12, Comparison Predicates)."""
         emit = self.emit
+        if condition in ("any", "none"):
+            condition, a, b = "ne" if condition == "any" else "eq", emit("and", a, b), 0
         if condition in ("eq", "ne"):
             difference = a if type(b) is int and b == 0 else emit("xor", a, b)
             sign: Operand = emit("or", difference, emit("neg", difference))

@@ -68,12 +68,12 @@ def test_unary(op: str, a: int, result: int) -> None:
 
 
 CONDITION_TABLE = [  # a, b, those that hold
-    (1, 1, "eq ule uge sle sge"),
-    (1, 2, "ne ult ule slt sle"),
-    (-1, 1, "ne ugt uge slt sle"),
-    (MIN, MAX, "ne ugt uge slt sle"),
-    (MAX, MIN, "ne ult ule sgt sge"),
-    (MIN, MIN, "eq ule uge sle sge"),
+    (1, 1, "eq ule uge sle sge any"),
+    (1, 2, "ne ult ule slt sle none"),
+    (-1, 1, "ne ugt uge slt sle any"),
+    (MIN, MAX, "ne ugt uge slt sle none"),
+    (MAX, MIN, "ne ult ule sgt sge none"),
+    (MIN, MIN, "eq ule uge sle sge any"),
 ]
 
 
