@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import shutil
@@ -136,6 +137,17 @@ def test_a_truncated_answer_is_asked_for_again_over_tcp(lab: dict[str, list[dict
 @pytest.mark.parametrize("case", ["numeric", "numeric-only", "garbage"])
 def test_what_is_no_lookup(lab: dict[str, list[dict]], case: str) -> None:
     assert lookups(lab, case) == []
+
+
+def test_an_address_in_another_form_leaves_no_record(tmp_path: pathlib.Path) -> None:
+    """AI_NUMERICHOST (4): whatever the name is, nobody is asked; the same without it is recorded."""
+    path = tmp_path / "numeric.rec"
+    code = "import socket as s; s.getaddrinfo('10.1.2.3', 80, flags=4); s.getaddrinfo('10.1.2.4', 80)"
+    command = f'{os.path.realpath(sys.executable)} -c "{code}"'
+    subprocess.run([*DSIGHT, "--json", "--record", path, "-c", command], capture_output=True, timeout=30, check=True)
+    rows = [json.loads(line) for line in path.read_text().splitlines()[1:]]
+    assert [row[2] for row in rows if row[0] == 51] == ["10.1.2.4"]
+    assert [sum(row[0] == tag for row in rows) for tag in (50, 53, 56)] == [1, 1, 1]
 
 
 def test_one_family_after_the_other_is_no_failure(lab: dict[str, list[dict]]) -> None:

@@ -26,6 +26,13 @@ ENTRIES
         this->n_who = 1;
 }
 
+/* AI_NUMERICHOST, 4 in ai_flags: an address is put into another form, and nothing looked up */
+ENTRIES
+/self->calls == 1 && self->api == 1 && self->a2 != 0 && (*(int *)copyin(self->a2, 4) & 4) != 0/
+{
+        self->node = 0; self->api = 0; this->n_who = 0;
+}
+
 WHO
 
 /* 50 Asks */
