@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import random
 import socket
@@ -327,6 +328,22 @@ def test_what_copyin_does_not_fill_is_zero(machine: Machine, reads: str, longer:
     copies = ["BEGIN { " + reads.replace("P", f"((uint64_t *)copyin({at}ULL, z + {n}))") + " }" for n in (96, 19)]
     script = "struct big { char a[16]; uint64_t b[8]; }; uint64_t *kept; uint64_t *k[int]; int z;\n" + "\n".join(copies)
     assert values(script, machine, memory=((at, bytes(buffer)),)) == longer + shorter
+
+
+def test_copyin_of_any_size(machine: Machine) -> None:
+    """Up to the end of what can be read, and beyond; more than there is room for."""
+    page = mmap.PAGESIZE
+    memory = mmap.mmap(-1, 2 * page)
+    memory[:page] = b"\xff" * page
+    at = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    ctypes.CDLL(None).mprotect(ctypes.c_void_p(at + page), page, 0)
+    sizes = [0, 8, 11, 12, 32, 33, 60, 61, 256, 257]
+    start = at + page - 60
+    reads = [f"BEGIN {{ this->p = (uint8_t *)copyin({start}ULL, z + {n}); trace(this->p[11]); }}" for n in sizes]
+    left = compare("int z;" + "\n".join(reads), on=machine, memory=((at, bytes(memory[:page])),))
+    assert [value for _, (value,) in left.records] == [255 * (n > 11) for n in sizes if n <= 60]
+    bad = f"invalid address ({start:#x})"
+    assert [fault.partition(" in ")[0] for fault in left.faults] == [bad, bad, "out of scratch space (0x0)"]
 
 
 def test_a_variable_only_written_here_is_read_there(machine: Machine) -> None:

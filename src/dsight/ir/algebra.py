@@ -40,7 +40,7 @@ def set_counts(function: Function) -> list[int]:
 # Operations that `Simplifier.rules` has something to say of.
 _RULED = frozenset({*BINARY, *UNARY, "set", "br", "store"}) - {"mov"}
 # operation: indexes of its pointer operands that an offset follows
-_POINTERS = {op: tuple([n for n in range(len(k)) if k[n : n + 2] == "ro"]) for op, (_, k, _) in OPS.items()}
+POINTERS = {op: tuple([n for n in range(len(k)) if k[n : n + 2] == "ro"]) for op, (_, k, _) in OPS.items()}
 
 
 class Simplifier:
@@ -172,7 +172,7 @@ class Simplifier:
             changed[n] = value
         if op in _DIVIDE and changed is not None and type(changed[1]) is int and changed[1] & MASK == 0:
             changed[1] = args[1]  # behind the branch that asks: it goes with it
-        for n in _POINTERS[op]:
+        for n in POINTERS[op]:
             how = self.how(args[n] if changed is None else changed[n])
             if how is not None and how.op == "add" and type(how.args[0]) is Reg and type(how.args[1]) is int:
                 if changed is None:

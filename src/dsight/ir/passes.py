@@ -107,7 +107,7 @@ def share(function: Function) -> Function:
     called: dict[object, tuple[int, Reg]] = {}  # call of a SAME helper: block, register
     version: dict[Reg, int] = {}  # how often a register that is not set once has been set so far
     epoch = 0  # counts writes of memory
-    dominators = _Dominators(function)
+    dominators = Dominators(function)
     blocks = []
     for number, block in enumerate(function.blocks):
         held: dict[object, Reg] = {}
@@ -148,7 +148,7 @@ def share(function: Function) -> Function:
     return function.replace(blocks=tuple(blocks))
 
 
-class _Dominators:
+class Dominators:
     """Which blocks all paths to a block pass.
 
     Blocks are numbers here, in forward order, so those a block depends on are known before it.

@@ -11,6 +11,7 @@ than `size` bytes may come, most scripts read a few bytes.
 from __future__ import annotations
 
 from dsight.ir.maps import GLOBALS_START
+from dsight.ir.onstack import on_stack
 from dsight.ir.ops import NO_REG, Block, Bounded, Instr, MapRef, Reg
 from dsight.ir.passes import drop_dead
 
@@ -111,7 +112,7 @@ def _without_scratch(function: Function) -> Function:
             elif op != "store" or args[0] not in scratch.places or scratch.is_read(*args[:3]):
                 instrs.append(instr)
         blocks.append(Block(block.label, tuple(instrs)))
-    return function.replace(blocks=tuple(blocks))
+    return on_stack(function.replace(blocks=tuple(blocks)), scratch.places, scratch.own)
 
 
 class _Scratch:
@@ -119,7 +120,7 @@ class _Scratch:
 
     def __init__(self) -> None:
         self.places: dict[Operand, int] = {}  # registers that point there: offset
-        self.all = NO_REG  # that of all CPUs
+        self.all = self.own = NO_REG  # that of all CPUs, and of this one
         self.reads: list[tuple[int, int]] = []  # from, to
         self.pointers: list[tuple[Operand, ...]] = []  # where such pointers are kept there: pointer, offset, size
 
@@ -136,15 +137,16 @@ class _Scratch:
                     return False
                 if op == "value" and str(args[0]).startswith(SCRATCH):
                     self.all = dst
-                elif op == "call" and args[0] == "map_lookup_elem" and _is_scratch(args[1]) or self._own(instr):
+                elif op == "call" and args[0] == "map_lookup_elem" and _is_scratch(args[1]) or self._is_own(instr):
                     if places or counts[dst] > 1:
                         return False
                     places[dst] = 0
+                    self.own = dst
                 elif places and not places.keys().isdisjoint(args) and not self._use(instr, counts):
                     return False
         return bool(places) and not any(self.is_read(*stored) for stored in self.pointers)
 
-    def _own(self, instr: Instr) -> bool:
+    def _is_own(self, instr: Instr) -> bool:
         """Whether it finds this CPU's among that of all."""
         return instr.op == "add" and instr.args[0] == self.all
 
