@@ -323,7 +323,8 @@ def _find_scratch(low: Lowering, whole: bool) -> None:
     name = f"scratch_{low.unit.name}"
     cpus, each = low.options.cpus, low.scratch_used + LINE - 1 & -LINE
     if whole and 0 < cpus * each <= AT_ONCE:  # no lookup: all in one value
-        low.storage.maps[name] = MapSpec(name, "array", 4, cpus * each, 1)
+        # mmap: memory of vmalloc(), which mm/usercopy.c is done with sooner when something is copied there
+        low.storage.maps[name] = MapSpec(name, "array", 4, cpus * each, 1, mmap=True)
         number = b.emit("and", b.call("get_smp_processor_id"), cpus - 1)
         b.set(low.scratch, "add", b.emit("value", name, 0), b.emit("mul", number, each))
     else:
