@@ -47,7 +47,7 @@ class Destinations:
         self._batch = 0
         # With each the objects whose id() is in its key, that they stay what they are.
         self._known: dict[tuple[object, ...], Destination] = {}
-        self._reasons: dict[tuple[object, ...], tuple[object, Diagnosis | None]] = {}
+        self._reasons: dict[tuple[object, ...], tuple[Diagnosis | None, tuple[object, ...]]] = {}
 
     def next(self) -> None:
         """Another batch begins: this host may say something else."""
@@ -88,14 +88,14 @@ class Destinations:
         """The diagnosis.  `where`: the destination's place, or what more is known of it."""
         if change.outcome not in _DECIDED or change.protocol not in SYNS:
             return self._why(change, there, where)
-        objects = (there, change.who, change.evidence)
-        key = (*map(id, objects), change.event, change.error, change.local == change.remote)
+        who, seen = change.who, change.evidence
+        key = (id(there), id(who), id(seen), change.event, change.error, change.local == change.remote)
         made = self._reasons.get(key)
         if made is None:
             if len(self._reasons) >= LIMIT:
                 self._reasons.clear()
-            made = self._reasons[key] = (objects, self._why(change, there, where))
-        return made[1]
+            made = self._reasons[key] = (self._why(change, there, where), (there, who, seen))
+        return made[0]
 
     def _why(self, change: Change, there: Destination, where: Place) -> Diagnosis | None:
         why = diagnose(change, where, self._host)

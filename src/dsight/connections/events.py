@@ -334,7 +334,12 @@ def _failed(
 
 
 def _text(comm: bytes) -> str:
-    return comm.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+    found = _COMMS.get(comm)
+    if found is None:
+        if len(_COMMS) >= _MOST_KEPT:
+            _COMMS.clear()
+        found = _COMMS[comm] = comm.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+    return found
 
 
 def _state(
@@ -400,7 +405,7 @@ def inet_address(family: int, four: int, six: bytes) -> tuple[str, int]:
     key = six if family == AF_INET6 else four
     found = _ADDRESSES.get(key)
     if found is None:
-        if len(_ADDRESSES) >= _MOST_ADDRESSES:
+        if len(_ADDRESSES) >= _MOST_KEPT:
             _ADDRESSES.clear()
         found = _ADDRESSES[key] = _inet_address(family, four, six)
     return found
@@ -415,8 +420,10 @@ def _inet_address(family: int, four: int, six: bytes) -> tuple[str, int]:
 
 
 _MAPPED = b"\0" * 10 + b"\xff\xff"
-_ADDRESSES: dict[int | bytes, tuple[str, int]] = {}  # seen lately: mostly the same ones come again
-_MOST_ADDRESSES = 1024
+# Seen lately: mostly the same ones come again.
+_ADDRESSES: dict[int | bytes, tuple[str, int]] = {}
+_COMMS: dict[bytes, str] = {}
+_MOST_KEPT = 1024
 
 
 def sockaddr(data: bytes) -> tuple[int, str | None, int | None]:

@@ -147,8 +147,8 @@ class Summary:
 
     def _outcome(self, report: Report) -> None:
         """Into its group; found without making its words again where a process does the same as before."""
-        objects = (report.process, report.remote, report.diagnosis)
-        facts = (*map(id, objects), report.protocol, report.outcome)
+        process, end, why = report.process, report.remote, report.diagnosis
+        facts = (id(process), id(end), id(why), report.protocol, report.outcome)
         known = self._quick.get(facts)
         if known is not None:
             known[0].add(report)
@@ -157,7 +157,7 @@ class Summary:
         if group is not None:
             if len(self._quick) >= QUICK:
                 self._quick.clear()
-            self._quick[facts] = (group, objects)
+            self._quick[facts] = (group, (process, end, why))
 
     def _count(self, report: Report | LookupReport) -> _Group | None:
         """Into its group, which is returned if there is room for it."""

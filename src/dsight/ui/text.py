@@ -176,13 +176,13 @@ class TextFace:
         """The cells of who, where and what, and why: made once where they come again and again."""
         if report.life is not None or report.event == "accepted":
             return self._say(report)
-        objects = (report.process, report.remote, report.diagnosis)
-        key = (*map(id, objects), report.protocol, report.event, report.outcome, report.error)
+        process, end, why = report.process, report.remote, report.diagnosis
+        key = (id(process), id(end), id(why), report.protocol, report.event, report.outcome, report.error)
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= KEPT:
                 self._known.clear()
-            known = self._known[key] = (self._say(report), objects)
+            known = self._known[key] = (self._say(report), (process, end, why))
         return known[0]
 
     def _say(self, report: Report) -> tuple[str, str]:
