@@ -20,7 +20,16 @@ from __future__ import annotations
 
 from dsight import record
 from dsight.errors import CompileError, fail
-from dsight.ir import lower_builtin, lower_expr, lower_object, lower_spec, lower_stmt, lower_text, lower_var
+from dsight.ir import (
+    lower_builtin,
+    lower_expr,
+    lower_object,
+    lower_spec,
+    lower_stmt,
+    lower_text,
+    lower_thread,
+    lower_var,
+)
 from dsight.ir.build import Builder
 from dsight.ir.maps import ACTIVE, DROPS, EACH_CPU, STATE, MapSpec
 from dsight.ir.ops import Function, MapRef, Reg
@@ -52,7 +61,8 @@ class Lowering:
     `known` holds what has been worked out on every path to here: built-in values
     and variables by key.  Branches start from a copy and their findings are
     dropped at the join (`fork`, `join`).  `at_fault` is what of it held at each fault of the
-    clause so far; None: it has none.
+    clause so far; None: it has none.  A fault works out again what of it can be (`remember`), so that
+    what comes after the clause need not.
     """
 
     def __init__(
@@ -66,8 +76,10 @@ class Lowering:
         self.b = Builder(f"{unit.name}_{self.part}" if self.part else unit.name)
         self.known: dict[object, int] = {}
         self.at_fault: dict[object, int] | None = None
+        self.again: dict[object, tuple[int, tuple[int, ...], Callable[[], None]]] = {}  # see remember()
         self.origins: dict[int, lower_object.Origin] = {}  # registers that hold pointers the verifier knows
         self.temps: dict[int, int] = {}
+        self.zeroed = False  # whether this clause may have set thread-local variables to 0
         self.this: dict[str, Reg] = {}
         self.this_buffers: dict[str, int] = {}  # clause-local strings: offset in scratch memory
         self.this_objects: dict[str, tuple[int, int]] = {}  # likewise structs and arrays: offset, size
@@ -119,6 +131,23 @@ class Lowering:
         for now in (self.known, *others):
             before = {k: v for k, v in before.items() if now.get(k) is v}
         self.known = before
+
+    def remember(self, key: object, value: int, needs: tuple[int, ...], again: Callable[[], None]) -> None:
+        """What is known from here on.  `again` sets the value's register anew, from the values it `needs`."""
+        self.known[key] = value
+        self.again[key] = value, needs, again
+
+    def renew(self, known: dict[object, int], here: dict[object, int]) -> dict[object, int]:
+        """Works out again what is `known` elsewhere and not `here`, where it can be; what is known then."""
+        there = {value for value in here.values() if type(value) is Reg}
+        here = dict(here)
+        for key, (value, needs, again) in self.again.items():
+            if key not in here and known.get(key) is value and all(n in there for n in needs if type(n) is Reg):
+                again()
+                here[key] = value
+                if type(value) is Reg:
+                    there.add(value)
+        return here
 
     def temporary(self, value: int) -> int:
         """What typed.Temp calls a value that has been worked out."""
@@ -370,6 +399,8 @@ def _lower_clause(low: Lowering, clause: typed.Clause) -> None:
     late = ""
     if layout is None:
         lower_stmt.body(low, clause.body)
+        if low.zeroed:
+            lower_thread.give_back(low)
         b.jmp(after)
     else:
         low.record = rec = b.call("ringbuf_reserve", MapRef("ring"), layout.size, 0)
@@ -386,6 +417,8 @@ def _lower_clause(low: Lowering, clause: typed.Clause) -> None:
         low.fault_label = late = b.label(f"fault_{clause.index}")
         lower_stmt.body(low, clause.body)
         lower_spec.submit(low, rec, layout)
+        if low.zeroed:
+            lower_thread.give_back(low)
         lower_stmt.finish_exit(low)
         b.jmp(after)
         b.start(late)
@@ -398,9 +431,12 @@ def _lower_clause(low: Lowering, clause: typed.Clause) -> None:
     if low.errors and low.error_args is None:
         _run_error_clauses(low, clause)
         low.at_fault = _not_assigned(low.at_fault or {})
+    if low.at_fault is not None:
+        low.join(before)
+        before = low.renew(low.known, low.at_fault)
     b.jmp(after)
     b.start(after)
-    low.join(before, *([] if low.at_fault is None else [low.at_fault]))
+    low.join(before)
     low.at_fault = outer
 
 

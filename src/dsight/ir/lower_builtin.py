@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dsight.ir import lower_expr, lower_memory, lower_stack
 from dsight.ir.maps import WALL_OFFSET
+from dsight.ir.ops import Reg
 from dsight.ir.storage import int_size
 from dsight.lang import typed
 
@@ -21,36 +22,58 @@ def builtin(low: Lowering, name: str) -> int:
     if low.error_args is not None and name in ("probeprov", "probemod", "probefunc", "probename"):
         return low.probe
     value = low.known.get(name)
-    if value is None:
+    if value is not None:
+        return value
+    if name in _CALLS or name in _HALVES:
+        value = _simple(low, name)
+    else:
         value = low.known[name] = _compute(low, name)
+    if name == "curthread":
+        lower_memory.readable(low, value)
+    return value
+
+
+# What a helper returns, and half of that.
+_CALLS = {
+    "pid_tgid": "get_current_pid_tgid",
+    "uid_gid": "get_current_uid_gid",
+    "cpu": "get_smp_processor_id",
+    "timestamp": "ktime_get_ns",
+    "curthread": "get_current_task",
+}
+_HALVES: dict[str, tuple[str, str]] = {
+    "pid": ("shr", "pid_tgid"),
+    "tid": ("zext", "pid_tgid"),
+    "uid": ("zext", "uid_gid"),
+    "gid": ("shr", "uid_gid"),
+}
+
+
+def _simple(low: Lowering, name: str) -> Reg:
+    """One of these two tables."""
+    b, value = low.b, low.b.reg()
+    if name in _CALLS:
+        needs: tuple[int, ...] = ()
+
+        def work_out() -> None:
+            b.set(value, "call", _CALLS[name])
+    else:
+        op, whole = _HALVES[name]
+        needs = (builtin(low, whole),)
+
+        def work_out() -> None:
+            b.set(value, op, *needs, 32)
+
+    work_out()
+    low.remember(name, value, needs, work_out)
     return value
 
 
 def _compute(low: Lowering, name: str) -> int:
     b = low.b
-    if name == "pid_tgid":
-        return b.call("get_current_pid_tgid")
-    if name == "uid_gid":
-        return b.call("get_current_uid_gid")
-    if name == "pid":
-        return b.emit("shr", builtin(low, "pid_tgid"), 32)
-    if name == "tid":
-        return b.emit("zext", builtin(low, "pid_tgid"), 32)
-    if name == "uid":
-        return b.emit("zext", builtin(low, "uid_gid"), 32)
-    if name == "gid":
-        return b.emit("shr", builtin(low, "uid_gid"), 32)
-    if name == "cpu":
-        return b.call("get_smp_processor_id")
-    if name == "timestamp":
-        return b.call("ktime_get_ns")
     if name == "walltimestamp":
         offset = b.load(low.globals_at(WALL_OFFSET), 0, 8)
         return b.emit("add", builtin(low, "timestamp"), offset)
-    if name == "curthread":
-        task = b.call("get_current_task")
-        lower_memory.readable(low, task)
-        return task
     if name == "id":
         return low.probe
     if name == "epid":

@@ -6,12 +6,12 @@ the same clause does not read it again.
 
 from __future__ import annotations
 
-from dsight.ir import lower_builtin, lower_expr, lower_object, lower_text
+from dsight.ir import lower_builtin, lower_expr, lower_object, lower_text, lower_thread
 from dsight.ir.maps import DYN_DROPS
 from dsight.ir.ops import MapRef, Reg
-from dsight.ir.storage import Storage, int_signed, int_size
+from dsight.ir.storage import Storage, int_signed, int_size, is_number
 from dsight.lang import typed
-from dsight.lang.types import BOOL, String, is_integer, is_pointer, unqualified
+from dsight.lang.types import BOOL, String, unqualified
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,13 +37,15 @@ def var_value(low: Lowering, e: typed.Var) -> int:
             value = low.b.emit("sext", value, size * 8)
         low.known[var] = value
         return value
-    value = low.known[var] = _look_up(low, var, variable_key(low, var, ()))
+    value = low.known[var] = lower_thread.value(low, var)
     return value
 
 
 def is_variable(key: object) -> bool:
-    """Whether what Lowering.known has by this key is what a variable holds."""
-    return isinstance(key, typed.Variable) or (type(key) is tuple and isinstance(key[0], typed.Variable))
+    """Whether what Lowering.known has by this key is what a variable holds, or where."""
+    if type(key) is tuple:
+        key = key[0]
+    return isinstance(key, typed.Variable) or key in (lower_thread.FOUND, lower_thread.WORDS)
 
 
 def _this_reg(low: Lowering, var: typed.Variable) -> Reg:
@@ -60,7 +62,7 @@ def assoc_value(low: Lowering, e: typed.Assoc) -> int:
 
 def _element(low: Lowering, e: typed.Assoc) -> tuple[typed.Assoc, Element]:
     """An element of an array, its keys evaluated if they are numbers, and what `known` calls it then; else ()."""
-    if not all(is_integer(unqualified(k.type)) or is_pointer(unqualified(k.type)) for k in e.keys):
+    if not all(is_number(k.type) for k in e.keys):
         return e, ()
     values = [lower_expr.scalar(low, k) for k in e.keys]
     keys = tuple([typed.Temp(k.type, k.span, low.temporary(v)) for k, v in zip(e.keys, values)])
@@ -181,7 +183,7 @@ def store(low: Lowering, target: typed.TExpr, value: int) -> None:
         elif var.scope == "global":
             b.store(low.globals_at(low.storage.globals[var]), 0, int_size(var.type), value)
         else:
-            value = _store_map(low, var, variable_key(low, var, ()), lower_expr.number(low, value))
+            value = lower_thread.store(low, var, lower_expr.number(low, value))
         low.known[var] = value
     elif isinstance(target, typed.Assoc):
         _store_element(low, *_element(low, target), value)

@@ -5,7 +5,8 @@ Maps of a session
     ring          the ring buffer of records
     counters      per-CPU u64s: see COUNTERS
     constants     one read-only array value: string literals, zeroes
-    self_NAME     hash, thread-local variable; key u64 pid_tgid (then the tuple, if any)
+    thread        hash, the thread-local variables that are numbers, 8 bytes each; key u64 pid_tgid
+    self_NAME     hash, another thread-local variable; the same key, then the tuple, if any
     var_NAME      hash, associative array; key: the tuple
     spec_free     queue of the ids of speculations that are not in use
     spec_serial   one array value of u64s by speculation id: how often it has been given out
@@ -40,6 +41,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+THREAD = "thread"
 QUANTIZE_ZERO = 63  # index of quantize's bucket for zero
 PERCPU_VALUE = 32768  # bytes; the largest value of a per-CPU map (kernel: PCPU_MIN_UNIT_SIZE)
 
@@ -194,15 +196,21 @@ class Storage:
         self._constants = bytearray(8)
         self._pooled: dict[bytes, int] = {}
         self.uses_probe_names = False  # whether the session must fill the map probe_names
+        self.thread: dict[typed.Variable, int] = {}  # where in its element of `thread`
         at = GLOBALS_START
         for var in script.variables:
-            if var.keys is not None or var.scope == "self":
+            if var.scope == "self" and var.keys is None and is_number(var.type):
+                self.thread[var] = 8 * len(self.thread)
+            elif var.keys is not None or var.scope == "self":
                 self._add_variable_map(var)
             elif var.scope == "global":
                 at = (at + 7) & ~7
                 self.globals[var] = at
                 at += variable_size(var, options)
         self.globals_size = round8(at)
+        self.thread_size = 8 * len(self.thread)
+        if self.thread:
+            self._add_map(THREAD, 8, self.thread_size)
         self.has_global_objects = any(isinstance(unqualified(v.type), (Struct, Array)) for v in self.globals)
         named = key_names(script) if script.aggregations else {}
         self.aggs = tuple(self._lay_aggregation(agg, named) for agg in script.aggregations)
@@ -210,11 +218,11 @@ class Storage:
 
     def _add_variable_map(self, var: typed.Variable) -> None:
         size = variable_size(var, self.options)
-        key_size = self.key_layout(var)[1]
-        entries = max(64, self.options.dynvarsize // (key_size + round8(size) + 48))
-        self.maps[self.map_name(var)] = MapSpec(
-            self.map_name(var), "hash", key_size, round8(size), entries, prealloc=False
-        )
+        self._add_map(self.map_name(var), self.key_layout(var)[1], round8(size))
+
+    def _add_map(self, name: str, key_size: int, size: int) -> None:
+        entries = max(64, self.options.dynvarsize // (key_size + size + 48))
+        self.maps[name] = MapSpec(name, "hash", key_size, size, entries, prealloc=False)
 
     @staticmethod
     def map_name(var: typed.Variable) -> str:
@@ -278,6 +286,12 @@ class Storage:
         )
 
 
+def is_number(t: Type) -> bool:
+    """Whether values of the type are in registers."""
+    u = unqualified(t)
+    return is_integer(u) or (is_pointer(u) and not isinstance(u, Array))
+
+
 def variable_size(var: typed.Variable, options: Options) -> int:
     """Bytes a variable takes."""
     u = unqualified(var.type)
@@ -285,7 +299,7 @@ def variable_size(var: typed.Variable, options: Options) -> int:
         return round8(string_size(u, options))
     if isinstance(u, (Struct, Array)):
         return round8(u.size)
-    if is_integer(u) or is_pointer(u):
+    if is_number(u):
         return 8
     raise fail("D_UNKNOWN", f"a variable of type '{var.type}' ({var.name}) is not supported yet")
 

@@ -1,0 +1,167 @@
+"""Thread-local variables that are numbers: one element of the map `thread` for each thread that has any.
+
+A variable that was never assigned is 0.  The element is made when one becomes anything else, and given back at
+the end of a clause that has set one to 0, if all are then (Dynamic Tracing Guide, Thread-Local Variables).
+
+`Lowering.known` has, where they have been worked out, FOUND: the thread's element, or 0; WORDS: the
+same, but zeroes for 0; KEY: a pointer to its key.
+"""
+
+from __future__ import annotations
+
+from dsight.ir import lower_builtin
+from dsight.ir.maps import DYN_DROPS
+from dsight.ir.ops import MapRef, Reg
+from dsight.ir.storage import THREAD, int_signed, int_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dsight.ir.lower import Lowering
+    from dsight.lang import typed
+
+FOUND, WORDS, KEY = "thread found", "thread words", "thread key"
+
+
+def value(low: Lowering, var: typed.Variable) -> Reg:
+    """What the variable holds."""
+    held = low.b.reg()
+    _load(low, var, held, _words(low))
+    _remember(low, var, held)
+    return held
+
+
+def _load(low: Lowering, var: typed.Variable, held: Reg, words: Reg) -> None:
+    b, size = low.b, int_size(var.type)
+    if int_signed(var.type) and size < 8:
+        b.set(held, "sext", b.load(words, low.storage.thread[var], size), size * 8)
+    else:
+        b.set(held, "load", words, low.storage.thread[var], size)
+
+
+def _remember(low: Lowering, var: typed.Variable, held: Reg) -> None:
+    """What the variable holds is in the register."""
+    words = low.known.get(WORDS)
+    if isinstance(words, Reg):
+        low.remember(var, held, (words,), lambda: _load(low, var, held, words))
+    else:
+        low.known[var] = held
+
+
+def store(low: Lowering, var: typed.Variable, value: int) -> int:
+    """Assigns a number; what the variable holds then: 0 where there is no room for the thread."""
+    b = low.b
+    at, size = low.storage.thread[var], int_size(var.type)
+    found = _found(low)
+    there, done = b.label("thread"), b.label("assigned")
+    if not isinstance(value, Reg) and value == 0:
+        b.br("eq", found, 0, done, there)
+        b.start(there)
+        b.store(found, at, size, 0)
+        b.jmp(done)
+        b.start(done)
+        low.zeroed = True
+        return 0
+    missing, make = b.label("no_thread"), b.label("new_thread")
+    held = b.reg()
+    all_words = low.known.get(WORDS)
+    b.set(held, "mov", value)
+    b.br("eq", found, 0, missing, there)
+    b.start(there)
+    b.store(found, at, size, value)
+    b.jmp(done)
+    b.start(missing)
+    b.br("eq", value, 0, done, make)
+    b.start(make)
+    words = b.slot_addr(b.shared_slot("thread", low.storage.thread_size))
+    b.emit("zero", words, 0, low.storage.thread_size)
+    b.store(words, at, size, value)
+    full, made = b.label("full"), b.label("made")
+    b.call("map_update_elem", MapRef(THREAD), _key(low), words, 0)
+    b.set(found, "call", "map_lookup_elem", MapRef(THREAD), _key(low))
+    b.br("eq", found, 0, full, made)
+    b.start(full)
+    low.count(DYN_DROPS)
+    b.set(held, "mov", 0)
+    b.jmp(done)
+    b.start(made)
+    if isinstance(all_words, Reg):
+        b.set(all_words, "mov", found)
+    b.jmp(done)
+    b.start(done)
+    _remember(low, var, held)
+    return held
+
+
+def give_back(low: Lowering) -> None:
+    """At the end of a clause that has set variables to 0."""
+    b = low.b
+    low.zeroed = False
+    found = _found(low)
+    look, gone, done = b.label("zeroed"), b.label("give_back"), b.label("given_back")
+    b.br("eq", found, 0, done, look)
+    b.start(look)
+    words = [b.load(found, at, 8) for at in range(0, low.storage.thread_size, 8)]
+    left = words[0]
+    for word in words[1:]:
+        left = b.emit("or", left, word)
+    b.br("eq", left, 0, gone, done)
+    b.start(gone)
+    b.call("map_delete_elem", MapRef(THREAD), _key(low))
+    b.set(found, "mov", 0)
+    all_words = low.known.get(WORDS)
+    if isinstance(all_words, Reg):
+        _no_words(low, all_words)
+    b.jmp(done)
+    b.start(done)
+
+
+def _key(low: Lowering) -> Reg:
+    """Pointer to the key of the thread's element."""
+    b = low.b
+    key = b.slot_addr(b.shared_slot("thread_key", 8))
+    if KEY not in low.known:
+        thread = lower_builtin.builtin(low, "pid_tgid")
+        b.store(key, 0, 8, thread)
+        low.known[KEY] = 1
+    return key
+
+
+def _found(low: Lowering) -> Reg:
+    found = low.known.get(FOUND)
+    if found is None:
+        b, thread, made = low.b, lower_builtin.builtin(low, "pid_tgid"), low.b.reg()
+
+        def look_up() -> None:
+            low.known.pop(KEY, None)
+            b.set(made, "call", "map_lookup_elem", MapRef(THREAD), _key(low))
+
+        b.set(made, "call", "map_lookup_elem", MapRef(THREAD), _key(low))
+        low.remember(FOUND, made, (thread,), look_up)
+        return made
+    assert isinstance(found, Reg)
+    return found
+
+
+def _words(low: Lowering) -> Reg:
+    words = low.known.get(WORDS)
+    if words is None:
+        b, found, made = low.b, _found(low), low.b.reg()
+
+        def choose() -> None:
+            none, there = b.label("no_thread"), b.label("thread")
+            b.set(made, "mov", found)
+            b.br("eq", made, 0, none, there)
+            b.start(none)
+            _no_words(low, made)
+            b.jmp(there)
+            b.start(there)
+
+        choose()
+        low.remember(WORDS, made, (found,), choose)
+        return made
+    assert isinstance(words, Reg)
+    return words
+
+
+def _no_words(low: Lowering, words: Reg) -> None:
+    low.b.set(words, "value", "constants", low.storage.zeroes(low.storage.thread_size))
