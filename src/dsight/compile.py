@@ -1,6 +1,6 @@
 """Script to specs: the arrows of the flow up to what the kernel is given.
 
-    parse -> check -> plan -> lower -> optimise -> drop_unread, widen -> compile_function
+    parse -> check -> plan -> lower -> optimise -> drop_unread, widen, narrow -> compile_function
 
 Everything here is a value in, a value out; session loads and runs the result.
 """
@@ -126,6 +126,7 @@ def check_script(
 def compile_script(script: typed.Script, registry: Registry, options: Options) -> Compiled:
     """Typed tree to specs.  Raises CompileError for what is not supported yet."""
     from dsight.ir.lower import lower
+    from dsight.ir.narrow import narrow
     from dsight.ir.passes import optimise
     from dsight.ir.unread import drop_unread, globals_read
     from dsight.ir.widen import widen
@@ -140,7 +141,7 @@ def compile_script(script: typed.Script, registry: Registry, options: Options) -
     read = globals_read([f for *_, functions in lowered for f in functions])
     programs = []
     for plan, unit, functions in lowered:
-        made = [_part(widen(drop_unread(f, read)), unit, registry) for f in functions]
+        made = [_part(narrow(widen(drop_unread(f, read))), unit, registry) for f in functions]
         if size := max([used(f) for f, _ in made]):
             storage.maps[words_map(unit)] = MapSpec(words_map(unit), "percpu_array", 4, size, 1)
         programs.append(Program(plan, unit, *made[0], tuple(made[1:])))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     _Line = Insn | str | tuple[Insn, str]
 
+_FILL = bpf.LDX | bpf.MEM | bpf.SIZES[8]
 UNROLL = 16  # pieces: longer runs of memory become a loop
 MAX_OFFSET = 0x7FFF
 
@@ -41,6 +42,8 @@ class Emitter:
         self.places = allocation.places
         self._busy = allocation.busy
         self._spares: dict[int, tuple[int, ...]] = {}  # by busy registers
+        self.holds: dict[int, int] = {}  # machine register: the spill slot it has the value of, too
+        self._slots = {place for place in self.places if type(place) is int and place < 0}
         self.add = self.code.append
 
     def spare(self) -> tuple[int, ...]:
@@ -50,6 +53,28 @@ class Emitter:
         if found is None:
             found = self._spares[busy] = tuple([r for r in range(6) if not busy >> r & 1])
         return found
+
+    def note(self, start: int) -> None:
+        """Brings `holds` up to date with the code from `start` on, that of one operation."""
+        holds, forked = self.holds, False
+        for i in self.code[start:]:
+            kind = i.code & 7
+            if kind == bpf.STX:
+                if i.dst == bpf.FP and i.off in self._slots:
+                    for r in [r for r, slot in holds.items() if slot == i.off]:
+                        del holds[r]
+                    if not forked:
+                        holds[i.src] = i.off
+            elif kind == bpf.JMP or kind == bpf.JMP32:
+                forked = True  # what follows may be jumped over
+                if i.code == bpf.JMP | bpf.CALL:
+                    forked = False
+                    for r in range(6):
+                        holds.pop(r, None)
+            elif kind != bpf.ST:
+                holds.pop(i.dst, None)
+                if i.code == _FILL and i.src == bpf.FP and i.off in self._slots and not forked:
+                    holds[i.dst] = i.off
 
     # -- operands
 
@@ -88,7 +113,8 @@ class Emitter:
             if not isinstance(place, int):
                 self._make(r, place)
             elif place < 0:
-                self.add(bpf.load(8, r, bpf.FP, place))
+                if self.holds.get(r) != place:
+                    self.add(bpf.load(8, r, bpf.FP, place))
             elif place != r:
                 self.add(bpf.alu(bpf.MOV, r, place))
         elif type(arg) is MapRef:
@@ -281,12 +307,25 @@ _EXCHANGED = {
 }  # fmt: skip
 
 
+def _low32(n: int) -> int:
+    """The low 32 bits as an instruction holds them, signed."""
+    return (n + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+
+
 def _compare(e: Emitter, condition: str, a: Operand, b: Operand) -> Insn:
     """Brings a and b into registers; the jump on the condition (not "none", which has none), to offset 0."""
+    short = condition[-2:] == "32"
+    if short:
+        condition = condition[:-2]
     if e.const(a) is not None:
         condition, a, b = _EXCHANGED[condition], b, a
     spare = e.spare()
     ra = e.reg(a, spare[0])
+    if short:
+        n = e.const(b)
+        if n is not None:
+            return bpf.jump32_imm(_JUMPS[condition], ra, _low32(n))
+        return bpf.jump32(_JUMPS[condition], ra, e.reg(b, spare[1]))
     n = e.imm(b)
     if n is not None:
         return bpf.jump_imm(_JUMPS[condition], ra, n)
@@ -374,7 +413,7 @@ def _store(e: Emitter, instr: Instr) -> None:
     base, offset = e.base(pointer, offset, spare[0])
     n = e.const(value)
     if n is not None and size < 8:
-        n = (n + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+        n = _low32(n)
     if n is not None and fits(n):
         e.add(bpf.store_imm(size, base, offset, n))
     else:

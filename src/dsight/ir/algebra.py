@@ -23,8 +23,9 @@ _MIRROR = {
     "eq": "eq", "ne": "ne", "ult": "ugt", "ugt": "ult", "ule": "uge", "uge": "ule",
     "slt": "sgt", "sgt": "slt", "sle": "sge", "sge": "sle", "any": "any", "none": "none",
 }  # fmt: skip
+_MIRROR |= {f"{c}32": f"{_MIRROR[c]}32" for c in CONDITIONS if f"{c}32" in CONDITIONS}
 # Conditions that hold for equal operands.
-_REFLEXIVE = frozenset({"eq", "ule", "uge", "sle", "sge"})
+_REFLEXIVE = frozenset({f"{c}{bits}" for c in ("eq", "ule", "uge", "sle", "sge") for bits in ("", "32")})
 
 
 def set_counts(function: Function) -> list[int]:

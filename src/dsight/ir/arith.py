@@ -75,6 +75,10 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
 
 def holds(condition: str, a: int, b: int) -> bool:
     """Whether a CONDITION b; conditions are those of ops.CONDITIONS."""
+    if condition[-2:] == "32":
+        condition = condition[:-2]
+        extend = _sext if condition[0] == "s" else BINARY["zext"]
+        a, b = extend(a, 32), extend(b, 32)
     if condition in ("any", "none"):
         return bool(a & b) == (condition == "any")
     if len(condition) == 2:

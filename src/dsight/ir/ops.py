@@ -108,11 +108,12 @@ OPS: dict[str, tuple[bool, str, str]] = {
 
 TERMINATORS = frozenset({"jmp", "br", "ret"})
 
-# condition: its negation; any: a & b is not 0
-CONDITIONS = {
+# condition: its negation; any: a & b is not 0; those that end with 32 compare the low 32 bits
+_CONDITIONS = {
     "eq": "ne", "ne": "eq", "ult": "uge", "uge": "ult", "ule": "ugt", "ugt": "ule",
     "slt": "sge", "sge": "slt", "sle": "sgt", "sgt": "sle", "any": "none", "none": "any",
 }  # fmt: skip
+CONDITIONS = _CONDITIONS | {f"{c}32": f"{_CONDITIONS[c]}32" for c in _CONDITIONS if c not in ("any", "none")}
 
 # helper: (number, arguments).  include/uapi/linux/bpf.h, enum bpf_func_id.
 HELPERS: dict[str, int] = {

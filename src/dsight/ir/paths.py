@@ -237,6 +237,9 @@ class _Rewriter:
     def comparison(self, condition: str, a: Operand, b: Operand) -> tuple[str, tuple[Operand, ...]]:
         """The sign bit of what Warren works out (Hacker's Delight, 2-12, Comparison Predicates)."""
         emit = self.emit
+        if condition[-2:] == "32":
+            condition = condition[:-2]
+            a, b = [emit("sext" if condition[0] == "s" else "zext", operand, 32) for operand in (a, b)]
         if condition in ("any", "none"):
             condition, a, b = "ne" if condition == "any" else "eq", emit("and", a, b), 0
         if condition in ("eq", "ne"):

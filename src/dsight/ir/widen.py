@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def widen(function: Function) -> Function:
-    made: _Made | None = None
+    made: Made | None = None
     blocks = []
     changed = False
     for block in function.blocks:
@@ -25,7 +25,7 @@ def widen(function: Function) -> Function:
         for instr in block.instrs:
             out.append(instr)
             while instr.op == "store" and len(out) > 3 and _neighbours(out[-4:]):
-                made = made or _Made(function)
+                made = made or Made(function)
                 if not made.allows(out[-4:]):
                     break
                 load, store = out[-4:-2]
@@ -50,7 +50,7 @@ def _neighbours(four: list[Instr]) -> bool:
     return four[2].args == (p, a + size, size) and four[3].args == (q, b + size, size, four[2].dst)
 
 
-class _Made:
+class Made:
     """How the registers of a function are made, and how often they are read."""
 
     def __init__(self, function: Function) -> None:

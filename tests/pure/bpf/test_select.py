@@ -58,7 +58,7 @@ ROWS: list[tuple[str, str, list[str]]] = [
     ("add", "%9 = add %1, %2", ["r4 = r0", "r4 += r1"]),
     ("add", "%9 = add %1, 5", ["r4 = r0", "r4 += 5"]),
     ("add", "%9 = add 5, %1", ["r4 = r0", "r4 += 5"]),
-    ("add", "%9 = add %1, 4294967296", ["r3 = 4294967296 ll", "r4 = r0", "r4 += r3"]),
+    ("add", "%9 = add %1, 4294967296", ["r4 = 4294967296 ll", "r4 += r0"]),
     ("add", "%9 = add %4, 8", ["r4 = r10", "r4 += -16", "r4 += 8"]),
     ("sub", "%9 = sub %1, 5", ["r4 = r0", "r4 -= 5"]),
     ("sub", "%9 = sub 5, %1", ["r4 = 5", "r4 -= r0"]),
@@ -199,6 +199,9 @@ ROWS: list[tuple[str, str, list[str]]] = [
     ("br", "br slt %1, 3 -> next, far", ["if r0 s>= 3 goto +4"]),
     ("br", "br slt %1, 3 -> far, next", ["if r0 s< 3 goto +4"]),
     ("br", "br ult 3, %1 -> far, next", ["if r0 > 3 goto +4"]),
+    ("br", "br slt32 %1, 3 -> next, far", ["if w0 s>= 3 goto +4"]),
+    ("br", "br ult32 4294967295, %1 -> far, next", ["if w0 > -1 goto +4"]),
+    ("br", "br eq32 %1, %2 -> far, next", ["if w0 == w1 goto +4"]),
     ("ret", "ret 3", ["r0 = 3", "exit"]),
     ("ret", "ret %2", ["exit"]),
 ]  # fmt: skip

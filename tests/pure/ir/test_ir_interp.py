@@ -75,10 +75,26 @@ CONDITION_TABLE = [  # a, b, those that hold
     (MAX, MIN, "ne ult ule sgt sge none"),
     (MIN, MIN, "eq ule uge sle sge any"),
 ]
+TABLE32 = [
+    (1, 1, "eq ule uge sle sge"),
+    (1 | 7 << 32, 1, "eq ule uge sle sge"),
+    (1 | 7 << 32, 2, "ne ult ule slt sle"),
+    (1 << 31, 1 | 7 << 40, "ne ugt uge slt sle"),
+    (-1, 0xFFFFFFFF, "eq ule uge sle sge"),
+    (-1, 5 << 31, "ne ugt uge sgt sge"),
+]
 
 
-@pytest.mark.parametrize("condition", CONDITIONS)
-@pytest.mark.parametrize(("a", "b", "holding"), CONDITION_TABLE)
+@pytest.mark.parametrize(
+    ("condition", "a", "b", "holding"),
+    [(c, *row) for c in CONDITIONS if not c.endswith("32") for row in CONDITION_TABLE]
+    + [
+        (c, a, b, holding.replace(" ", "32 ") + "32")
+        for c in CONDITIONS
+        if c.endswith("32")
+        for a, b, holding in TABLE32
+    ],
+)
 def test_conditions(condition: str, a: int, b: int, holding: str) -> None:
     expected = int(condition in holding.split())
     assert execute(f"%2 = set {condition} %0, %1\nret %2", values=(a, b)) == expected
