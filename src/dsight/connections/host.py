@@ -98,7 +98,9 @@ _ROUTE_TYPES = ("unspec", "unicast", "local", "broadcast", "anycast", "multicast
 # A route that forbids comes back as the errno a connect would get.
 _ROUTE_ERRORS = {101: "none", 113: "unreachable", 13: "prohibit", 22: "blackhole"}
 _CLONE_NEWNET = 0x40000000
+_KEPT = 4096  # answers
 LARGEST = 1 << 20  # characters of hosts(5) and resolv.conf(5) that are looked at
+NOBODYS = 10.0  # s; so long a socket that nobody was seen to hold is not looked for again
 SCAN_SHARE = 20  # looking for a socket's owner in all processes takes no more than one part in this of the time
 
 
@@ -111,6 +113,7 @@ class KernelHost:
         self._known: dict[tuple[object, ...], tuple[float, Any]] = {}
         self._owners: dict[int, tuple[int, str]] = {}  # inode -> pid, its descriptor's path
         self._rescan = 0.0  # when all processes may be looked at again
+        self._nobodys: dict[int, float] = {}  # inode -> when it may be looked for again
 
     def route(self, address: str, netns: int | None, pid: int) -> str | None:
         return self._once(
@@ -141,12 +144,16 @@ class KernelHost:
         found = self._owners.get(inode)
         if found is None or _readlink(found[1]) != link:
             began = monotonic()
-            if began < self._rescan:
+            if began < max(self._rescan, self._nobodys.get(inode, 0.0)):
                 return None
             self._owners = _sockets()
             done = monotonic()
             self._rescan = done + max(SCAN_SHARE * (done - began), self._keep)
             found = self._owners.get(inode)
+            if found is None:
+                if len(self._nobodys) >= _KEPT:
+                    self._nobodys.clear()
+                self._nobodys[inode] = done + NOBODYS
         if found is None:
             return None
         comm = self.comm(found[0])
@@ -190,7 +197,7 @@ class KernelHost:
         return known is not None and monotonic() - known[0] < self._keep
 
     def _put(self, key: tuple[object, ...], value: object) -> None:
-        if len(self._known) > 4096:
+        if len(self._known) >= _KEPT:
             self._known.clear()
         self._known[key] = (monotonic(), value)
 

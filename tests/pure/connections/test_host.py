@@ -40,6 +40,32 @@ def test_new_sockets_are_looked_for_again_but_seldom_where_that_takes_long(monke
     assert len(scans) - before >= 30, "where it is quick, a new listener is known at once"
 
 
+def test_what_nobody_holds_is_not_looked_for_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listener of a process that is not visible here; another one is looked for all the same."""
+    now, scans = [100.0], []
+    held: dict[int, tuple[int, str]] = {}
+
+    def sockets() -> dict[int, tuple[int, str]]:
+        scans.append(now[0])
+        return dict(held)
+
+    monkeypatch.setattr(module, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module, "_sockets", sockets)
+    monkeypatch.setattr(module, "_readlink", lambda path: path)
+    host = KernelHost()
+    for _ in range(90):
+        assert host.owner(5) is None
+        now[0] += 0.1
+    assert len(scans) == 1
+    held[6] = (os.getpid(), "socket:[6]")
+    found = host.owner(6)
+    assert found is not None and found.pid == os.getpid() and len(scans) == 2
+    held[5] = (os.getpid(), "socket:[5]")
+    now[0] += 10
+    assert host.owner(5) is not None
+
+
+
 def test_names_of_an_address_in_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a process whose lookups are not seen, since it has no C library."""
     text = "# 127.0.0.1 old\n127.0.0.1\tlocalhost db1 # x\n::1 localhost\n\n127.0.0.1 db1 db2\n127.0.0.10 other\n"
