@@ -65,7 +65,6 @@ def test_what_nobody_holds_is_not_looked_for_all_the_time(monkeypatch: pytest.Mo
     assert host.owner(5) is not None
 
 
-
 def test_names_of_an_address_in_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a process whose lookups are not seen, since it has no C library."""
     text = "# 127.0.0.1 old\n127.0.0.1\tlocalhost db1 # x\n::1 localhost\n\n127.0.0.1 db1 db2\n127.0.0.10 other\n"
