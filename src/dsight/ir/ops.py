@@ -71,7 +71,7 @@ OPS: dict[str, tuple[bool, str, str]] = {
     "set": (True, "cvv", "1 if a CONDITION b else 0"),
     "ctx": (True, "", "the context pointer"),
     "slot": (True, "s", "address of a stack slot"),
-    "value": (True, "mo", "address o bytes into the only value of an array map (globals, constants)"),
+    "value": (True, "mo", "address o bytes into the only value of an array map (globals, constants, scratch memory)"),
     "at": (
         True,
         "rvk",
