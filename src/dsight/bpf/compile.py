@@ -16,6 +16,7 @@ from dsight.bpf.regs import STACK, allocate
 from dsight.bpf.select import RULES, Emitter
 from dsight.bpf.spec import ProgramSpec
 from dsight.errors import fail
+from dsight.ir.build import targets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,9 +86,11 @@ def _compile(function: Function, stack: int, comes_in: int, bpf_loop: bool) -> t
     labels: dict[str, int] = {}
     islands: list[int] = []
     next_island = ISLAND
+    arriving: dict[str, dict[int, int]] = {blocks[0].label: {}}  # label: Emitter.holds on all ways to it
     for n, block in enumerate(blocks):
         labels[block.label] = len(code)
         e.next = blocks[n + 1].label if n + 1 < len(blocks) else ""
+        e.holds = arriving[block.label]
         for instr in block.instrs:
             e.at += 1
             dst = instr.dst
@@ -100,10 +103,16 @@ def _compile(function: Function, stack: int, comes_in: int, bpf_loop: bool) -> t
                 islands.append(start)
                 next_island = start + ISLAND
             RULES[instr.op](e, instr)
+            e.note()
+            e.forked = False
             span = instr.span
             if span is not None:
                 for i in code[start:]:
                     set_span(i, span)
+        for label in targets(block.instrs[-1]):
+            there = arriving.get(label)
+            known = e.holds.items() if there is None else e.holds.items() & there.items()
+            arriving[label] = dict(known)
     return link(code, e.jumps, labels, islands), max(allocation.depth, 1)
 
 

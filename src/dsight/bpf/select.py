@@ -43,6 +43,8 @@ class Emitter:
         self._busy = allocation.busy
         self._spares: dict[int, tuple[int, ...]] = {}  # by busy registers
         self.holds: dict[int, int] = {}  # machine register: the spill slot it has the value of, too
+        self.noted = 0  # how far `holds` takes the code into account
+        self.forked = False  # whether this operation has jumped: what follows may be jumped over
         self._slots = {place for place in self.places if type(place) is int and place < 0}
         self.add = self.code.append
 
@@ -54,10 +56,10 @@ class Emitter:
             found = self._spares[busy] = tuple([r for r in range(6) if not busy >> r & 1])
         return found
 
-    def note(self, start: int) -> None:
-        """Brings `holds` up to date with the code from `start` on, that of one operation."""
-        holds, forked = self.holds, False
-        for i in self.code[start:]:
+    def note(self) -> None:
+        """Brings `holds` up to date with the code so far."""
+        holds, forked = self.holds, self.forked
+        for i in self.code[self.noted :]:
             kind = i.code & 7
             if kind == bpf.STX:
                 if i.dst == bpf.FP and i.off in self._slots:
@@ -65,16 +67,16 @@ class Emitter:
                         del holds[r]
                     if not forked:
                         holds[i.src] = i.off
+            elif i.code == bpf.JMP | bpf.CALL:
+                for r in range(6):
+                    holds.pop(r, None)
             elif kind == bpf.JMP or kind == bpf.JMP32:
-                forked = True  # what follows may be jumped over
-                if i.code == bpf.JMP | bpf.CALL:
-                    forked = False
-                    for r in range(6):
-                        holds.pop(r, None)
+                forked = True
             elif kind != bpf.ST:
                 holds.pop(i.dst, None)
                 if i.code == _FILL and i.src == bpf.FP and i.off in self._slots and not forked:
                     holds[i.dst] = i.off
+        self.noted, self.forked = len(self.code), forked
 
     # -- operands
 
@@ -113,6 +115,7 @@ class Emitter:
             if not isinstance(place, int):
                 self._make(r, place)
             elif place < 0:
+                self.note()
                 if self.holds.get(r) != place:
                     self.add(bpf.load(8, r, bpf.FP, place))
             elif place != r:
