@@ -9,27 +9,33 @@
  *                kernel_filter.py sets it, and takes it away at the end
  * known[slot]    which thread was recorded last, as it was then, mixed into a number; again after 2^27 ns
  * this->syn, this->entered   the two of self, where this firing may want them
- * this->mark     watched[] of the socket, where this firing matters
+ * this->mark     watched[] of the socket, where this firing matters (also kernel_filter.py)
  * this->call     a call has come to where it is told: its SYN is sent, or it failed before that
  * @attempts      how many attempts there were, told or lost
  */
 uint64_t known[uint32_t];
 
-/* self->sock 1: not a socket */
+/* this->sock 1: not a socket.  this->later: it is told when its SYN is sent, or the call returns */
 syscall::connect:entry
-/self->sock != 0 && (this->tcp || self->sock == 1)/
 {
-        this->who = 0;
-        self->entered = timestamp;
+        self->sock = this->sock;
+        this->later = this->sock != 0 && (this->tcp || this->sock == 1);
+        if (this->later) {
+                this->who = 0;
+                self->entered = timestamp;
+        }
 }
 
 rawtp:::inet_sock_set_state
+/this->near && this->mark == 0 && (args[1] != 3 || args[0]->sk_socket != 0)/
 {
-        this->mark = args[0]->sk_protocol == 6
-            && (args[2] == 2 || args[1] == 2 || args[1] == 3 && args[0]->sk_socket != 0)
-            ? watched[(uint64_t)args[0]] : 0;
-        this->syn = this->mark != 0 ? self->syn : 0;
-        this->call = args[2] == 2 && this->mark != 0 && this->syn == 0 && self->entered != 0;
+        this->mark = watched[(uint64_t)args[0]];
+}
+
+rawtp:::inet_sock_set_state
+/this->mark != 0 && args[2] == 2/
+{
+        this->call = this->syn == 0 && this->entered != 0;
 }
 
 /* EINPROGRESS 115, EALREADY 114 */
@@ -38,7 +44,7 @@ syscall::connect:return
         this->ret = (int)arg0;
         this->busy = this->ret == -115 || this->ret == -114;
         this->entered = self->entered;
-        this->syn = this->entered != 0 ? self->syn : 0;
+        this->syn = self->syn;
         this->call = this->entered != 0 && this->syn == 0 && this->ret != 0 && !this->busy;
 }
 

@@ -6,6 +6,7 @@
  *
  * self->sock   address of the socket inside connect(2), 0 outside; 1 for a
  *              descriptor that is not a socket
+ * this->sock   the same, once read of the thread's: self->sock is set when the filters have passed it (call.d)
  * this->who    whether this firing is to record who is running: who.d, which comes later
  * this->tcp    TCP (protocol 6), or MPTCP (262)
  *
@@ -15,6 +16,7 @@
 #pragma D option quiet
 #pragma D option scratchsize=2k
 
+self uint64_t sock;
 self uint64_t syn; /* these three: call.d */
 self uint64_t entered;
 self int undone;
@@ -32,14 +34,28 @@ syscall::connect:entry
         this->protocol = this->sk != 0 ? this->sk->sk_protocol : 0;
         this->tcp = this->protocol == 6 || this->protocol == 262;
         this->again = this->tcp && ((struct socket *)this->file->private_data)->state == 2;
-        self->sock = this->again ? 0 : WANTED ? (uint64_t)this->sk : this->sk == 0;
-        this->who = self->sock != 0;
+        this->sock = this->again ? 0 : WANTED ? (uint64_t)this->sk : this->sk == 0;
+        this->who = this->sock != 0;
+}
+
+syscall::connect:return
+{
+        this->sock = self->sock;
+}
+
+/* this->near: a SYN is sent, or its socket decides */
+rawtp:::inet_sock_set_state
+{
+        this->near = args[0]->sk_protocol == 6 && (args[2] == 2 || args[1] == 2 || args[1] == 3);
 }
 
 /* A SYN without connect(2): io_uring, sendto(MSG_FASTOPEN), the kernel itself. */
 rawtp:::inet_sock_set_state
-/args[2] == 2 && args[0]->sk_protocol == 6/
+/this->near/
 {
-        this->who = self->sock == 0 || self->syn != 0;
+        this->sock = self->sock;
+        this->syn = self->syn;
+        this->entered = self->entered;
+        this->who = args[2] == 2 && (this->sock == 0 || this->syn != 0);
 }
 

@@ -90,20 +90,20 @@ class Kernel(Value):
         return (self._clauses(probes, accepts) if self.any else "") + self._watched()
 
     def _clauses(self, probes: str, accepts: bool) -> str:
-        more = " self->sock = 0;" + (" self->accepted = 0;" if accepts else "")
+        more = " self->sock = 0; this->sock = 0;" + (" self->accepted = 0;" if accepts else "")
         text = self.who(probes, "this->who", more)
         # A BPF program of the cgroup may send it elsewhere: the SYN is looked at again.
         text += "syscall::connect:return\n/self->aside != 0/\n{\n        self->aside = 0;\n}\n\n"
         if self.ports or self.networks:
             text += (
-                f"{_ENTRY}\n/self->sock != 0 && (int)arg2 >= 16/\n{{\n"
+                f"{_ENTRY}\n/this->sock != 0 && (int)arg2 >= 16/\n{{\n"
                 "        this->k_in = (uint32_t *)copyin(arg1, 8);\n"
                 "        this->k_inet = *(uint16_t *)this->k_in == 2; this->k_v4 = 1;\n"
                 "        this->k_port = *((uint16_t *)this->k_in + 1);\n"
                 "        this->k_w0 = (uint32_t)0; this->k_w1 = (uint32_t)0; this->k_w2 = (uint32_t)0;\n"
                 "        this->k_w3 = this->k_in[1];\n"
                 "        this->k_any = this->k_w3 == 0;\n}\n\n"
-                f"{_ENTRY}\n/self->sock != 0 && (int)arg2 >= 24/\n{{\n"
+                f"{_ENTRY}\n/this->sock != 0 && (int)arg2 >= 24/\n{{\n"
                 "        this->k_in = (uint32_t *)copyin(arg1, 24);\n"
                 "        if (*(uint16_t *)this->k_in == 10) {\n"
                 "        this->k_inet = 1; this->k_port = *((uint16_t *)this->k_in + 1);\n"
@@ -113,15 +113,15 @@ class Kernel(Value):
                 "        this->k_any = this->k_w3 == 0 && this->k_w0 == 0 && this->k_w1 == 0\n"
                 "            && (this->k_w2 == 0 || this->k_v4);\n"
                 "        }\n}\n\n"
-                f"{_ENTRY}\n/self->sock != 0 && this->k_inet && !({self._destination()})/\n{{\n"
-                "        self->sock = 0; this->who = 0; self->aside = 1;\n}\n\n"
+                f"{_ENTRY}\n/this->sock != 0 && this->k_inet && !({self._destination()})/\n{{\n"
+                "        this->sock = 0; this->who = 0; self->aside = 1;\n}\n\n"
             )
         if self.netns:
             text += (
-                f"{_ENTRY}\n/self->sock != 0/\n{{\n"
-                "        this->k_ns = self->sock > 1 ? ((struct sock *)self->sock)->__sk_common.skc_net.net->ns.inum\n"
+                f"{_ENTRY}\n/this->sock != 0/\n{{\n"
+                "        this->k_ns = this->sock > 1 ? ((struct sock *)this->sock)->__sk_common.skc_net.net->ns.inum\n"
                 "            : curthread->nsproxy->net_ns->ns.inum;\n"
-                f"        if (!({self._namespace()})) {{ self->sock = 0; this->who = 0; self->aside = 1; }}\n}}\n\n"
+                f"        if (!({self._namespace()})) {{ this->sock = 0; this->who = 0; self->aside = 1; }}\n}}\n\n"
             )
         return text
 
@@ -129,8 +129,8 @@ class Kernel(Value):
         """The clause that begins to watch a socket.  In a connect(2) of another protocol than TCP (SMC) the
         SYN is none of ours."""
         where = self._where()
-        asked = "(self->sock == 0 ? this->who : self->entered) != 0"
-        text = f"{_SYN}\n/args[2] == 2 && args[0]->sk_protocol == 6 && {asked}/\n{{\n"
+        asked = "(this->sock == 0 ? this->who : this->entered) != 0"
+        text = f"{_SYN}\n/this->near && args[2] == 2 && {asked}/\n{{\n"
         if where:
             text += (
                 "        this->k_port = args[0]->__sk_common.skc_dport; this->k_any = 0;\n"
@@ -146,17 +146,19 @@ class Kernel(Value):
             )
         return text + (
             f"        if ({where or '1'}) {{\n"
-            "                watched[(uint64_t)args[0]] =\n"
-            "                    self->entered != 0 && self->syn == 0 ? self->entered : timestamp;\n"
+            "                this->mark = this->entered != 0 && this->syn == 0 ? this->entered : timestamp;\n"
+            "                watched[(uint64_t)args[0]] = this->mark;\n"
             "                @attempts = count();\n"
             "        } else { this->who = 0; }\n}\n\n"
         )
 
     def ends(self) -> str:
         """The last clause: a socket has its outcome."""
-        left = "args[1] == 2 && args[2] != 3 || args[1] == 3"
+        # this->mark was not looked up for one in SYN_RECV (3) without a socket.
+        left = "this->mark != 0 && args[2] != 2 && (args[1] == 3 || args[2] != 3)"
         sock = "watched[(uint64_t)args[0]]"
-        return f"{_SYN}\n/({left}) && {sock} != 0/\n{{\n        {sock} = 0;\n}}\n\n"
+        other = f"this->near && this->mark == 0 && args[1] == 3 && {sock} != 0"
+        return f"{_SYN}\n/{left} || {other}/\n{{\n        {sock} = 0;\n}}\n\n"
 
     def _who(self) -> bool:
         return bool(self._comm() or self.uids or self.cgroups or self.pids)

@@ -5,18 +5,18 @@
 
 /* 3 Enter, of other protocols than TCP */
 syscall::connect:entry
-/self->sock > 1 && self->entered == 0/
+/this->sock > 1 && !this->later/
 {
-        this->sk = (struct sock *)self->sock;
+        this->sk = (struct sock *)this->sock;
         this->socket = this->sk->sk_socket;
-        trace(3); trace(timestamp); trace(tid); trace((int)arg0); trace(self->sock); trace(this->socket->state);
+        trace(3); trace(timestamp); trace(tid); trace((int)arg0); trace(this->sock); trace(this->socket->state);
         trace(this->sk->sk_protocol); trace(this->sk->__sk_common.skc_family); trace(this->socket->file->f_flags);
         trace(this->sk->__sk_common.skc_net.net->ns.inum);
 }
 
 /* 4 Peer: the sockaddr; sockaddr_in6 takes 28 bytes */
 syscall::connect:entry
-/self->sock != 0 && self->entered == 0/
+/this->sock != 0 && !this->later/
 {
         this->size = (int)arg2;
         trace(4); trace(tid); trace(this->size);
@@ -25,7 +25,7 @@ syscall::connect:entry
 
 /* 5 Leave */
 syscall::connect:return
-/this->entered == 0 && self->sock != 0/
+/this->sock != 0 && this->entered == 0/
 {
         trace(5); trace(timestamp); trace(tid); trace((int)arg0);
 }
@@ -37,7 +37,7 @@ syscall::connect:return
 syscall::connect:return
 /this->call/
 {
-        this->sk = self->sock > 1 ? (struct sock *)self->sock : (struct sock *)0;
+        this->sk = this->sock > 1 ? (struct sock *)this->sock : (struct sock *)0;
         this->given = uregs[REG_2];
         this->size = this->ret == -14 || this->given > 128 ? 0 : (int)this->given;
         trace(15); trace(this->entered); trace(timestamp); trace(tid); trace(pid); trace(this->ret);
@@ -54,20 +54,27 @@ syscall::connect:return
  * the socket not in SYN_SENT any more, then State was missed: it came while the same program ran on its CPU.
  */
 syscall::connect:return
-/this->syn != 0 && !this->busy && (watched[this->syn] != 0 || self->undone != 0)/
+/this->syn != 0 && !this->busy/
+{
+        this->open = watched[this->syn];
+        this->told = this->open != 0 || self->undone != 0;
+}
+
+syscall::connect:return
+/this->told/
 {
         trace(16); trace(timestamp); trace(this->syn); trace(this->entered); trace(this->ret);
         trace(((struct sock *)this->syn)->__sk_common.skc_state);
 }
 
 syscall::connect:return
-/this->syn != 0 && !this->busy && watched[this->syn] != 0 && ((struct sock *)this->syn)->__sk_common.skc_state != 2/
+/this->open != 0 && ((struct sock *)this->syn)->__sk_common.skc_state != 2/
 {
         watched[this->syn] = 0;
 }
 
 syscall::connect:return
-/this->entered != 0 || self->sock != 0/
+/this->sock != 0 || this->entered != 0/
 {
         self->sock = 0;
         if (this->entered != 0) {
@@ -83,7 +90,7 @@ syscall::connect:return
 rawtp:::inet_sock_set_state
 /this->call/
 {
-        this->sk = (struct sock *)self->sock;
+        this->sk = (struct sock *)this->sock;
         trace(14); trace(this->mark); trace(tid); trace((uint64_t)args[0]); trace(args[0]->__sk_common.skc_family);
         trace(args[0]->__sk_common.skc_rcv_saddr); trace(args[0]->__sk_common.skc_daddr);
         tracemem(&args[0]->__sk_common.skc_v6_rcv_saddr, 16); tracemem(&args[0]->__sk_common.skc_v6_daddr, 16);
@@ -101,7 +108,7 @@ rawtp:::inet_sock_set_state
 
 /* 6 SynSent, without connect(2) */
 rawtp:::inet_sock_set_state
-/args[2] == 2 && this->mark != 0 && !this->call/
+/this->mark != 0 && args[2] == 2 && !this->call/
 {
         trace(6); trace(this->mark); trace(tid); trace((uint64_t)args[0]); trace(args[0]->__sk_common.skc_family);
         trace(args[0]->__sk_common.skc_rcv_saddr); trace(args[0]->__sk_common.skc_daddr);
@@ -116,7 +123,7 @@ rawtp:::inet_sock_set_state
  * a segment has come, which makes a refusal one by a reset; flag 2: inside the connect(2) of the attempt.
  */
 rawtp:::inet_sock_set_state
-/(args[1] == 2 || args[1] == 3) && this->mark != 0/
+/this->mark != 0 && args[2] != 2/
 {
         trace(7); trace(timestamp); trace((uint64_t)args[0]); trace(this->mark); trace(args[1]); trace(args[2]);
         trace(args[0]->sk_err); trace(args[0]->sk_err_soft);
@@ -127,7 +134,7 @@ rawtp:::inet_sock_set_state
 }
 
 rawtp:::inet_sock_set_state
-/args[1] == 2 && args[2] == 7 && this->mark != 0 && args[0]->sk_err == 0 && this->syn == (uint64_t)args[0]/
+/this->mark != 0 && args[2] == 7 && args[1] == 2 && this->syn == (uint64_t)args[0] && args[0]->sk_err == 0/
 {
         self->undone = 1;
 }

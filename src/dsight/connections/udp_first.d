@@ -7,9 +7,9 @@
 int udp_new[uint64_t];
 
 syscall::connect:entry
-/this->protocol == 17 && self->sock > 1/
+/this->protocol == 17 && this->sock > 1/
 {
-        udp_new[self->sock] = 1;
+        udp_new[this->sock] = 1;
 }
 
 /* 21 UdpSent, with the result: the number of octets or a negative errno */

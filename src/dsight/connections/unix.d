@@ -1,6 +1,6 @@
 /* 30 UnixAddress: the sockaddr_un, from user memory */
 syscall::connect:entry
-/self->sock > 1 && ((struct sock *)self->sock)->__sk_common.skc_family == 1/
+/this->sock > 1 && ((struct sock *)this->sock)->__sk_common.skc_family == 1/
 {
         this->size = (int)arg2;
         trace(30); trace(tid); trace(this->size);
