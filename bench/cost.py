@@ -137,29 +137,31 @@ def _costs(
 ) -> list[Cost]:
     with timing():
         timed = [_timed(armed, targets, load) for _ in range(rounds)]
-    costs = [min(same, key=lambda c: c.ns) for same in zip(*timed)]
+    costs = {name: min([found[name] for found in timed], key=lambda c: c.ns) for name in timed[0]}
     moves = frozenset(n for n in (here.registry.btf.id("func", name) for name in MOVES) if n is not None)
     with Loading(moves=moves, pid=NOBODY) as loading, armed() as read:
         _run([*load, "-n", str(TIMES), "-r", str(PACE)], read, loading.only)
         profile = loading.profile()
     no_calls = inlined()
-    for cost, found in zip(costs, profile):
+    for name, found in profile.items():
+        cost = costs[name]
         cost.runs = found.runs / TIMES
         cost.ns *= cost.runs
         cost.executed = found.instructions / TIMES
-        cost.calls = Counter({name: count / TIMES for name, count in found.calls.items() if name not in no_calls})
+        cost.calls = Counter({h: count / TIMES for h, count in found.calls.items() if h not in no_calls})
         cost.detail = found
-    return costs
+    return [costs[name] for name in targets if name in costs]
 
 
-def _timed(armed: Armed, targets: dict[str, str], load: list[str]) -> list[Cost]:
+def _timed(armed: Armed, targets: dict[str, str], load: list[str]) -> dict[str, Cost]:
     """`ns`: of a run."""
     with Loading(counters=False) as loading, armed() as read:
         _run(load, read, lambda pid: None)
-        infos = [(p.spec.name, p.info()) for p in loading.programs]
-    return [
-        Cost(name, targets[name], i.xlated_len // 8, i.jited_len, i.run_time_ns / max(1, i.runs)) for name, i in infos
-    ]
+        infos = {name: p.info() for name, p in loading.programs.items()}
+    return {
+        name: Cost(name, targets[name], i.xlated_len // 8, i.jited_len, i.run_time_ns / max(1, i.runs))
+        for name, i in infos.items()
+    }
 
 
 def _run(load: list[str], read: Reader, starts: Callable[[int], None]) -> None:

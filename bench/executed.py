@@ -264,17 +264,18 @@ class Executed:
 
 
 class Loading:
-    """Keeps what dsight.kernel.programs loads while this is entered, with counters or as it is.
+    """Keeps what dsight.kernel.programs loads while this is entered, with counters or as it is; by name, for several
+    may be loaded at once.
 
     `pid`: as `only` says it, at first.  `moves`: BTF ids of kernel functions whose call the verifier makes a move:
     they are no calls.
     """
 
     def __init__(self, counters: bool = True, moves: frozenset[int] = frozenset(), pid: int = 0) -> None:
-        self.programs: list[programs.Program] = []
+        self.programs: dict[str, programs.Program] = {}
         self._counters, self._moves, self._pid = counters, moves, pid
         self._load = programs.load
-        self._counted: list[tuple[str, Blocks, maps.Map]] = []
+        self._counted: dict[str, tuple[Blocks, maps.Map]] = {}
 
     def __enter__(self) -> Loading:
         programs.load = self.load
@@ -282,13 +283,13 @@ class Loading:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         programs.load = self._load
-        for _, _, counters in self._counted:
+        for _, counters in self._counted.values():
             counters.close()
 
     def load(self, spec: ProgramSpec, known: dict[str, maps.Map], btf: Any = None) -> programs.Program:
         """programs.load, but for the counters."""
         loaded = self._load_counted(spec, known, btf) if self._counters else self._load(spec, known, btf)
-        self.programs.append(loaded)
+        self.programs[spec.name] = loaded
         return loaded
 
     def _load_counted(self, spec: ProgramSpec, known: dict[str, maps.Map], btf: Any) -> programs.Program:
@@ -300,17 +301,17 @@ class Loading:
         except BaseException:
             counters.close()
             raise
-        self._counted.append((spec.name, blocks, counters))
+        self._counted[spec.name] = blocks, counters
         return loaded
 
     def only(self, pid: int) -> None:
         """From now on what runs in this process counts; 0: in any."""
-        for _, _, counters in self._counted:
+        for _, counters in self._counted.values():
             counters.memory().cast("Q")[0] = pid
 
-    def profile(self) -> list[Executed]:
-        """Of each program loaded with counters, in that order."""
-        return [self._one(name, blocks, counters) for name, blocks, counters in self._counted]
+    def profile(self) -> dict[str, Executed]:
+        """Of each program loaded with counters."""
+        return {name: self._one(name, *found) for name, found in self._counted.items()}
 
     def _one(self, name: str, blocks: Blocks, counters: maps.Map) -> Executed:
         counts = list(counters.memory().cast("Q")[1 : len(blocks.blocks) + 1])

@@ -35,7 +35,7 @@ def run(insns: tuple[Insn, ...], *contexts: int, kept: tuple[maps.Map, ...] = ()
         program = programs.load(spec, {m.spec.name: m for m in kept})
         results = [program.test_run(struct.pack("<Q", n)) for n in contexts]
         program.close()
-        (found,) = loading.profile()
+        (found,) = loading.profile().values()
     return results, found
 
 
@@ -95,7 +95,7 @@ def test_what_a_tail_call_does_not_come_back_to_is_not_counted() -> None:
         second = programs.load(ProgramSpec("b", "raw_tp", (movi(0, 2), EXIT)), {})
         m.update(bytes(4), struct.pack("<I", second.fd))
         assert first.test_run() == 2
-        assert [(e.name, e.runs, e.instructions) for e in loading.profile()] == [("a", 1, 4), ("b", 1, 2)]
+        assert [(e.name, e.runs, e.instructions) for e in loading.profile().values()] == [("a", 1, 4), ("b", 1, 2)]
     for thing in (first, second, m):
         thing.close()
 
@@ -106,7 +106,7 @@ def test_what_runs_in_another_process_is_not_counted() -> None:
         assert program.test_run() == 3
         loading.only(os.getpid())
         program.test_run()
-        (found,) = loading.profile()
+        (found,) = loading.profile().values()
         assert (found.runs, found.instructions) == (1, 4)
         program.close()
 
@@ -124,7 +124,7 @@ def test_a_script_does_the_same_and_its_lines_are_told() -> None:
         plain = trace.read()
     with Loading() as loading, Trace(made, on=here) as trace:
         assert [r.values for r in trace.read()] == [r.values for r in plain] != []
-        (found,) = loading.profile()
+        (found,) = loading.profile().values()
     here.close()
     assert found.calls["ringbuf_submit"] == 1 and found.instructions > 15
     assert {("s", 3), ("s", 4)} <= set(found.lines)
@@ -165,7 +165,7 @@ char LICENSE[] SEC("license") = "GPL";
     with Loading() as loading:
         program = programs.load(made.programs[0], kept)
         assert [program.test_run(), program.test_run()] == [5, 10]
-        (found,) = loading.profile()
+        (found,) = loading.profile().values()
     assert found.runs == 2 and found.calls == {"map_lookup_elem": 2}
     for thing in (program, *kept.values()):
         thing.close()
