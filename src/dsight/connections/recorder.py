@@ -213,10 +213,10 @@ class _Watcher(Watcher):
         super().__init__(host, _Processes(recorder), selection, roots, trackers, names)
         self._recorder = recorder
 
-    def feed(self, *rows: tuple[Any, ...]) -> list[Report | LookupReport]:
+    def feed(self, *rows: tuple[Any, ...], same: bool = False) -> list[Report | LookupReport]:
         reports = []
         for values in rows:  # one by one: what each makes this host say stands before it
-            reports += super().feed(values)
+            reports += super().feed(values, same=same)
             if values and values[0] in self.decoders:
                 self._recorder.record(values)
         return reports

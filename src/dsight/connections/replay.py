@@ -84,6 +84,7 @@ class Recording:
         self._tags = {int(tag) for tag, names in known.items() if self._values.get(tag) == names}
         times = {int(tag): names.index("time") for tag, names in known.items() if "time" in names}
         now = latest = 0
+        same = False  # nothing else has been said since the last record
         reports: list[Report | LookupReport | Lost] = []
         while True:
             data = self._file.readline(LINE)
@@ -98,8 +99,10 @@ class Recording:
                     self._check(word)
                     if word in times:
                         latest = max(latest, _time(line[1 + times[word]]))
-                    reports += watcher.feed(tuple(line))
+                    reports += watcher.feed(tuple(line), same=same)
+                    same = True
                 elif word == "says":
+                    same = False
                     self._put((line[1], *_frozen(line[2])), _frozen(line[3]))
                 elif word == "adopt":
                     watcher.adopt({int(pid) for pid in line[1]})

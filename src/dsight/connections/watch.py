@@ -183,9 +183,11 @@ class Watcher:
         self._standing: dict[str, _Known] = {}  # selected connections, until they close
         self.forgotten = 0  # of them, since there were too many
 
-    def feed(self, *rows: tuple[Any, ...]) -> list[Report | LookupReport]:
-        """The reports that records cause, given as their values.  A destination is asked about once for all of them."""
-        self._destinations.next()
+    def feed(self, *rows: tuple[Any, ...], same: bool = False) -> list[Report | LookupReport]:
+        """The reports that records cause, given as their values.  This host is asked about a destination once for all
+        of them; `same`: it would say what it said for those before."""
+        if not same:
+            self._destinations.next()
         reports: list[Report | LookupReport] = []
         for values in rows:
             make = self._decoders.get(values[0]) if values else None
