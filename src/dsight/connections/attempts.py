@@ -79,9 +79,9 @@ class Change(Brief):
     outcome: str | None = None
     error: int = 0
     evidence: Evidence = NOTHING
+    sock: int = 0  # TCP: address of the socket
     datagrams: int | None = None  # UDP: how many were sent
     listener: int | None = None  # pid of who made the listening socket, where the kernel says so
-    sock: int = 0  # TCP: address of the socket
     life: Life | None = None  # with `closed`
 
 
@@ -160,7 +160,7 @@ class Attempt:
             outcome,
             error,
             self.evidence,
-            sock=self.sock,
+            self.sock,
         )
 
 

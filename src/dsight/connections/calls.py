@@ -95,7 +95,7 @@ class _Call:
         return Change(
             event, time, self.id, self.who, self.enter.netns or None, self.protocol or str(self.enter.protocol),
             self.family, "connect", self.local, self.remote, not self.enter.nonblocking, 0,
-            max(time - self.enter.time, 0), outcome, error, Evidence(by=by), None, self.listener,
+            max(time - self.enter.time, 0), outcome, error, Evidence(by=by), 0, None, self.listener,
         )  # fmt: skip
 
 

@@ -89,7 +89,7 @@ class _Exchange:
         return Change(
             event, time, self.id, self.who, self.netns, "udp", self.family, self.via, self.local, self.remote,
             None if self.call is None else not self.call.enter.nonblocking, 0, max(time - self.start, 0), outcome,
-            error, Evidence(on_wire=self.sent > 0, by=by), self.sent,
+            error, Evidence(on_wire=self.sent > 0, by=by), 0, self.sent,
         )  # fmt: skip
 
 
