@@ -32,8 +32,7 @@ class Region:
         self.start = start
         self.room = self.end = room
         self.slot = ""
-        self.fills: list[tuple[int, int]] = []  # block, instruction
-        self.bounded = False  # whether a copy into it has no known size
+        self.bounded: set[tuple[int, int]] = set()  # block, instruction of the copies of unknown size
 
     @property
     def size(self) -> int:
@@ -104,14 +103,16 @@ def on_stack(function: Function, places: dict[Operand, int], scratch: Reg) -> Fu
 
 
 def _regions(function: Function, places: dict[Operand, int]) -> list[Region]:
-    used = []
+    used: list[tuple[Access, int, int]] = []
     for n, block in enumerate(function.blocks):
+        here: list[tuple[Access, int, int]] = []
         for i, instr in enumerate(block.instrs):
             found = accesses(instr, places)
             for access in found:
-                if access.bounded and not _asked(block.instrs[i:]):
+                if access.bounded and not (_asked(block.instrs[i:]) and _cleared(access, block, here)):
                     access.bounded = access.fill = False
-            used += [(access, n, i) for access in found]
+            here += [(access, n, i) for access in found]
+        used += here
     owners: list[Region] = []
     for access, _, _ in sorted([u for u in used if u[0].fill], key=lambda u: u[0].start):
         if owners and access.start < owners[-1].room:
@@ -123,8 +124,8 @@ def _regions(function: Function, places: dict[Operand, int]) -> list[Region]:
     room = ALL
     for region in owners:
         assert dominators is not None
-        here = [u for u in used if u[0].start < region.room and u[0].end > region.start]
-        if _fits(region, here, dominators) and region.size <= room:
+        its = [u for u in used if u[0].start < region.room and u[0].end > region.start]
+        if _fits(region, its, dominators) and region.size <= room:
             room -= region.size
             region.slot = f"copied_in_{len(made)}"
             made.append(region)
@@ -136,6 +137,12 @@ def _asked(instrs: tuple[Instr, ...]) -> bool:
     return len(instrs) == 2 and instrs[1].op == "br" and instrs[1].args[:3] == ("ne", instrs[0].dst, 0)
 
 
+def _cleared(fill: Access, block: Block, before: list[tuple[Access, int, int]]) -> bool:
+    """Whether the block last cleared the memory: what the copy does not fill is zero.  Not so with copyinto()."""
+    touched = [i for access, _, i in before if access.start < fill.end and access.end > fill.start]
+    return bool(touched) and block.instrs[touched[-1]].op == "zero"
+
+
 def _fits(region: Region, used: list[tuple[Access, int, int]], dominators: Dominators) -> bool:
     """Whether all accesses are within, and what is read has been filled: the verifier asks for that.
     Finds its end."""
@@ -144,7 +151,7 @@ def _fits(region: Region, used: list[tuple[Access, int, int]], dominators: Domin
         return False
     if any(access.start < region.start or access.end > region.room for access, _, _ in used):
         return False
-    region.bounded = any(access.bounded for access, _, _ in fills)
+    region.bounded = {(n, i) for access, n, i in fills if access.bounded}
     region.end = max([access.end for access, _, _ in used if not access.bounded], default=region.start)
     for access, n, i in used:
         if (
@@ -177,11 +184,11 @@ class _Mover:
         self.how = {i.dst: i for block in function.blocks for i in block.instrs if i.dst >= 0}
 
     def run(self) -> Function:
-        for block in self.function.blocks:
+        for n, block in enumerate(self.function.blocks):
             self.start(block.label)
-            for instr in block.instrs:
+            for i, instr in enumerate(block.instrs):
                 self.span = instr.span
-                if self.instr(instr, block.instrs[-1]):
+                if self.instr(instr, (n, i), block.instrs[-1]):
                     break
             else:
                 self.blocks.append(Block(self.label, tuple(self.out)))
@@ -207,14 +214,14 @@ class _Mover:
             self.slots[region.slot] = self.emit("slot", region.slot)
         return self.slots[region.slot]
 
-    def instr(self, instr: Instr, last: Instr) -> bool:
+    def instr(self, instr: Instr, where: tuple[int, int], last: Instr) -> bool:
         """Whether the block is finished; `last`: what it ends with."""
         op, args = instr.op, list(instr.args)
         for access in accesses(instr, self.places):
             region = next((r for r in self.regions if r.start <= access.start < r.room), None)
             if region is None:
                 continue
-            if access.bounded:
+            if where in region.bounded:
                 self.fill(region, instr, last)
                 return True
             n, at = access.n, access.start - region.start
@@ -232,7 +239,8 @@ class _Mover:
         assert type(size) is Bounded
         room = region.size
         slot = self.slot(region)
-        self.out = [i for i in self.out if i.op != "zero" or i.args[0] != slot]  # its turn is now: all of it
+        cleared = max(n for n, i in enumerate(self.out) if i.op == "zero" and i.args[0] == slot)
+        del self.out[cleared]  # not only what is read: the verifier wants all of it
         self.add("zero", NO_REG, slot, 0, room)
         if size.limit <= room:
             self.ask(ask, self.emit("call", helper, slot, size, address))

@@ -93,6 +93,8 @@ better:
         (UPPER + KNOWN + LOADS + SECOND, [16, 8]),
         (UPPER + UNKNOWN + LOADS + SECOND, [32, 8]),
         (UPPER + SECOND.replace("%0+260", "%30+4") + UNKNOWN + LOADS, [32, 8]),
+        # copyinto() leaves what it does not reach
+        (KNOWN + "%23 = call probe_read_user, %0, %2<=12, %1\nbr ne %23, 0 -> more, more\nmore:\n" + LOADS, [16]),
         # The next clause uses the same memory
         (UNKNOWN + LOADS + UNKNOWN.replace("20", "25").replace("good", "well") + "copy %9+24, %0+0, 16", [32]),
         (UNKNOWN + LOADS + KNOWN.replace("20", "25").replace("good", "well") + "copy %9+24, %0+0, 16", [32]),
@@ -112,6 +114,7 @@ def test_moved_and_the_same(body: str, slots: list[int]) -> None:
     [
         KNOWN.replace("16", "48") + LOADS,  # too large
         UNKNOWN + "%21 = load %0+40, 8\nstore %9+8, 8, %21",
+        UNKNOWN.replace("24\n", "24\nstore %0+8, 8, 7\n") + LOADS,  # not cleared last
         "%21 = load %0+0, 8\nstore %9+8, 8, %21\n" + KNOWN + LOADS,  # read before
         "br eq %2, 0 -> there, here\nhere:\n" + KNOWN + "jmp there\nthere:\n" + LOADS,  # or perhaps
         KNOWN + "%21 = load %0+12, 8\nstore %9+8, 8, %21",  # beyond
