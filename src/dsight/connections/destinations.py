@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dsight.connections.model import Diagnosis, Endpoint
     from dsight.connections.naming import Named, Names
 
-LIMIT = 1024  # destinations, and diagnoses, that are kept
+LIMIT = 4096  # destinations, and diagnoses, that are kept
 SYNS = ("tcp", "mptcp", None)  # the protocols that have SYNs
 _DECIDED = ("refused", "connected")  # outcomes that come in bursts, and of which the diagnosis has no time in it
 

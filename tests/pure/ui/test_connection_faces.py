@@ -286,7 +286,7 @@ def test_what_the_faces_remember_is_bounded_and_of_this_report() -> None:
     """Reports whose parts are gone when the next ones are made: their ids are used again."""
     plain, written = io.StringIO(), io.StringIO()
     text, lines = TextFace(plain, 0, summary=False), JsonFace(written, 0)
-    for n in range(3000):
+    for n in range(5000):
         why = Diagnosis(f"code-{n % 7}", f"because {n}")
         end = Endpoint(f"10.1.{n >> 8}.{n & 255}", n)
         made = report("outcome", str(n), "aborted", 5000, f"app{n}", remote=end, diagnosis=why, error=f"E{n}")
@@ -300,4 +300,4 @@ def test_what_the_faces_remember_is_bounded_and_of_this_report() -> None:
             out.seek(0)
             out.truncate()
     kept = [len(table) for face in (text, lines) for table in vars(face).values() if isinstance(table, dict)]
-    assert kept and max(kept) <= 1024
+    assert kept and max(kept) <= 4096
