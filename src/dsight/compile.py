@@ -141,7 +141,7 @@ def compile_script(script: typed.Script, registry: Registry, options: Options) -
     read = globals_read([f for *_, functions in lowered for f in functions])
     programs = []
     for plan, unit, functions in lowered:
-        made = [_part(narrow(widen(drop_unread(f, read))), unit, registry) for f in functions]
+        made = [_part(narrow(widen(drop_unread(f, read))), unit, registry, storage) for f in functions]
         if size := max([used(f) for f, _ in made]):
             storage.maps[words_map(unit)] = MapSpec(words_map(unit), "percpu_array", 4, size, 1)
         programs.append(Program(plan, unit, *made[0], tuple(made[1:])))
@@ -171,13 +171,16 @@ def words_map(unit: Unit) -> str:
     return f"words_{unit.name}"
 
 
-def _part(function: Function, unit: Unit, registry: Registry) -> tuple[Function, ProgramSpec]:
+def _part(function: Function, unit: Unit, registry: Registry, storage: Storage) -> tuple[Function, ProgramSpec]:
     """One program of a unit, optimised.  Where the stack is too small, what is kept longest goes to memory."""
     from dsight.bpf.compile import compile_function
     from dsight.ir.paths import join_paths
     from dsight.ir.words import spill
 
-    function = join_paths(function, words_map(unit))
+    passed = f"passed_{function.name}"
+    function, size = join_paths(function, words_map(unit), passed, storage.options.cpus)
+    if size:
+        storage.maps[passed] = MapSpec(passed, "array", 4, size, 1)
     bpf_loop = _has_loop(function, registry)
     try:
         return function, compile_function(function, unit.kind, unit.attach, bpf_loop)

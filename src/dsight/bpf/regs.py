@@ -19,7 +19,7 @@ from heapq import heappop, heappush
 
 from dsight.bpf.insn import signed64
 from dsight.errors import fail
-from dsight.ir.ops import Bounded, Reg
+from dsight.ir.ops import CLOBBERS, Bounded, Reg
 from dsight.value import Value
 
 TYPE_CHECKING = False
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     Place = int | Again
 
 STACK = 512  # bytes; include/linux/filter.h, MAX_BPF_STACK
-CLOBBERS = frozenset({"call", "cast", "copy", "strcmp", "loop"})
 
 _CALLER, _CALLEE = 0b0000111111, 0b1111000000
 _CALLER_USED = 4  # at most; the other two are for `select`
 # r1-r3 late: they are wanted most, by the arguments of calls
 _CALLER_ORDER, _CALLEE_ORDER = (0, 5, 4, 3, 2, 1), (6, 7, 8, 9)
+MANY = 30
 _ROOMY = 64  # bytes of stack slots that are not worth sharing
 _SPILLED = -(1 << 30)  # a stack slot, to be chosen by _stack
 
@@ -185,7 +185,7 @@ def _scan(live: _Intervals, blocks: tuple[Block, ...]) -> list[int]:
     places, last, reads = live.places, live.last, live.reads
     owner = [-1] * 10
     used = 0
-    pinned: set[int] = set()
+    pinned = {v for v, count in enumerate(reads) if count >= MANY}
     busy_at: list[int] = []
 
     def worth(r: int) -> float:

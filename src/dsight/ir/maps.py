@@ -5,6 +5,7 @@ from __future__ import annotations
 from dsight.value import Value
 
 EACH_CPU = -1  # max_entries: as many as there may be CPUs
+LINE = 64  # bytes; in one value for all CPUs no two share a cache line
 
 # What programs and session share beside the records.
 # Offsets in the globals map.

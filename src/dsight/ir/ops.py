@@ -106,6 +106,9 @@ OPS: dict[str, tuple[bool, str, str]] = {
     "ret": (False, "v", "end the program with this value"),
 }
 
+# What loses all that is in registers a call may change (r0-r5).
+CLOBBERS = frozenset({"call", "cast", "copy", "strcmp", "loop"})
+
 TERMINATORS = frozenset({"jmp", "br", "ret"})
 
 # condition: its negation; any: a & b is not 0; those that end with 32 compare the low 32 bits

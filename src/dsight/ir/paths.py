@@ -22,9 +22,9 @@ from __future__ import annotations
 from dsight.ir.algebra import set_counts
 from dsight.ir.arith import signed
 from dsight.ir.build import targets
-from dsight.ir.maps import ZERO
-from dsight.ir.ops import NO_REG, Block, Bounded, Function, Instr, Reg
-from dsight.ir.words import Words, pointers
+from dsight.ir.maps import LINE, ZERO
+from dsight.ir.ops import CLOBBERS, NO_REG, Block, Bounded, Function, Instr, Reg
+from dsight.ir.words import MOST, Words, pointers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,9 +37,11 @@ FEW = 6
 _SPLIT = frozenset({"set", "sdiv", "smod"})
 
 
-def join_paths(function: Function, words: str) -> Function:
-    """The same function, for the verifier's sake; one with few branches as it is.  `words` is what a map of
-    8 bytes for each CPU may be called (ir.words)."""
+def join_paths(function: Function, words: str, passed: str = "", cpus: int = 0) -> tuple[Function, int]:
+    """The same function, for the verifier's sake; one with few branches as it is.  What goes through memory goes
+    through the array of one value `passed`, a part of it for each of `cpus` (a power of two above all their
+    numbers), or, where these are not known, `words`, a map of 8 bytes for each CPU (ir.words).  And how many
+    bytes that array's value has, 0 for none."""
     known = _Registers(function)
     forks = 0
     for block in function.blocks:
@@ -47,8 +49,9 @@ def join_paths(function: Function, words: str) -> Function:
             if instr.op in _SPLIT or instr.op == "br" and known.to_hide(instr):
                 forks += 1
     if forks <= FEW:
-        return function
-    return _Rewriter(function, known, Words(function, words)).run()
+        return function, 0
+    rewriter = _Rewriter(function, known, Words(function, words), passed, cpus)
+    return rewriter.run(), rewriter.size
 
 
 class _Registers:
@@ -100,8 +103,8 @@ class _Registers:
 _LINKED = frozenset({"mov", "add", "sub", "zext", "at"})
 
 
-def harmless(function: Function, known: _Registers) -> set[str]:
-    """The blocks at whose end a branch may test the values themselves: the second paragraph above."""
+def copied(function: Function, known: _Registers) -> dict[str, list[Reg]]:
+    """By block that ends with a branch, what this must test a copy of: the second paragraph above."""
     same = _Classes(function.regs)
     for block in function.blocks:
         for instr in block.instrs:
@@ -113,7 +116,7 @@ def harmless(function: Function, known: _Registers) -> set[str]:
     for reg in range(function.regs):
         top = same.of(reg)
         masks[top] = masks.get(top, 0) | 1 << reg
-    found = set()
+    found: dict[str, list[Reg]] = {}
     live: dict[str, int] = {}
     for block in reversed(function.blocks):
         read = 0
@@ -122,12 +125,12 @@ def harmless(function: Function, known: _Registers) -> set[str]:
         last = block.instrs[-1]
         if last.op == "br":
             hidden = [arg for arg in last.args[1:3] if type(arg) is Reg and known.hidden(arg)]
-            if last.args[0] == "any" and len(hidden) == 1 and block.instrs[-2].dst == hidden[0]:
-                dead = not live[str(last.args[4])] >> hidden[0] & 1  # where it has a bit nothing is learnt
+            if hidden and last.args[0] == "any" and last.args[2] == -1 and _made_last(block, hidden[0]):
+                # where it is not 0 nothing is learnt
+                hidden = hidden if live[str(last.args[4])] >> hidden[0] & 1 else []
             else:
-                dead = not any(masks[same.of(arg)] & read for arg in hidden)
-            if dead:
-                found.add(block.label)
+                hidden = [arg for arg in hidden if masks[same.of(arg)] & read]
+            found[block.label] = hidden
         for instr in reversed(block.instrs):
             if instr.dst >= 0:
                 read &= ~(1 << instr.dst)
@@ -138,6 +141,11 @@ def harmless(function: Function, known: _Registers) -> set[str]:
                     read |= 1 << arg.reg
         live[block.label] = read
     return found
+
+
+def _made_last(block: Block, reg: Reg) -> bool:
+    """Whether the instruction before the last sets a register."""
+    return len(block.instrs) > 1 and block.instrs[-2].dst == reg
 
 
 class _Classes:
@@ -157,16 +165,25 @@ class _Classes:
 
 
 class _Rewriter:
-    def __init__(self, function: Function, known: _Registers, words: Words) -> None:
+    def __init__(self, function: Function, known: _Registers, words: Words, passed: str, cpus: int) -> None:
         self.function = function
         self.known = known
-        self.harmless = harmless(function, known)
+        self.passed, self.cpus = passed, cpus
+        self.size = 0
+        self.copied = copied(function, known)
         self.label = ""
         self.words = words
         self.uses_words = False
         # What this block has from a call or from memory that is not the stack.  Not from before a `loop`: a
         # verifier before 6.8 does not look back across one, and takes all there is for depended on.
         self.read: set[Reg] = set()
+        self.homes = self.choose_homes() if cpus else {}
+        self.home = NO_REG
+        # Copies of what is in memory, that only this block reads; and what of them others may stand for.
+        self.fresh: set[Operand] = set()
+        self.current: dict[Operand, Reg] = {}
+        self.linked: set[Operand] = set()
+        self.tests = False  # whether the instruction is a branch
         self.regs = words.regs
         self.out: list[Instr] = []
         self.span: Span | None = None
@@ -176,9 +193,12 @@ class _Rewriter:
         blocks = []
         for n, block in enumerate(self.function.blocks):
             self.out, self.label = [], block.label
-            self.read.clear()
+            for known_here in (self.read, self.current, self.linked):
+                known_here.clear()
             if not n:
                 self.zero = self.emit("load", self.emit("value", "globals", ZERO), 0, 8)
+                if self.homes:
+                    self.home = self.here()
             for instr in block.instrs:
                 self.span = instr.span
                 self.instr(instr)
@@ -186,6 +206,21 @@ class _Rewriter:
         if self.uses_words:
             return self.words.finish(blocks, self.regs)
         return self.function.replace(blocks=tuple(blocks), regs=self.regs)
+
+    def choose_homes(self) -> dict[Operand, int]:
+        """The registers that are kept in memory, and where: those that branches test that would need copies,
+        and that are set or tested more than once; and those set to constants on some way."""
+        counts = self.known.counts
+        tests: dict[Operand, int] = {}
+        for block in self.function.blocks:
+            for arg in self.copied.get(block.label, ()):
+                tests[arg] = tests.get(arg, 0) + 1
+            for instr in block.instrs:
+                dst = instr.dst
+                if instr.op == "mov" and type(instr.args[0]) is int and counts[dst] > 1 and self.known.hidden(dst):
+                    tests[dst] = 2
+        found = [reg for reg, count in tests.items() if count > 1 or counts[reg] > 1]  # type: ignore[index]
+        return {reg: 8 * n for n, reg in enumerate(found[:MOST], 1)}
 
     def emit(self, op: str, *args: Operand) -> Reg:
         dst = Reg(self.regs)
@@ -195,27 +230,73 @@ class _Rewriter:
 
     def hide(self, operand: Operand) -> Operand:
         """A copy of which the verifier knows nothing."""
+        if operand in self.fresh:
+            return operand
         return self.emit("xor", operand, self.zero) if self.known.hidden(operand) else operand
+
+    def here(self) -> Reg:
+        """This CPU's part of the array `passed`: a word to pass numbers through, then the homes."""
+        each = 8 * (1 + len(self.homes)) + LINE - 1 & -LINE
+        self.size = each * self.cpus
+        number = self.emit("and", self.emit("call", "get_smp_processor_id"), self.cpus - 1)
+        return self.emit("add", self.emit("value", self.passed, 0), self.emit("mul", number, each))
+
+    def at_home(self, operand: Operand) -> Operand:
+        """What is in memory is read from there, each time anew: the verifier knows nothing of it."""
+        if type(operand) is Bounded:
+            return Bounded(self.at_home(operand.reg), operand.limit)  # type: ignore[arg-type]
+        if type(operand) is not Reg or operand not in self.homes:
+            return operand
+        copy = None if self.tests and operand in self.linked else self.current.get(operand)
+        if copy is None:
+            copy = self.current[operand] = self.emit("load", self.home, self.homes[operand], 8)
+            self.fresh.add(copy)
+        return copy
 
     def through_memory(self, reg: Operand) -> Operand:
         """A copy of which it does not know where it is from."""
         if type(reg) is not Reg or reg in self.read or reg in self.known.told or reg in self.known.pointers:
             return reg
-        self.uses_words = True
-        self.out.append(Instr("store", NO_REG, (self.words.pointer, 0, 8, reg), self.span))
-        copy = self.emit("load", self.words.pointer, 0, 8)
+        if reg in self.fresh:
+            return reg
+        if self.homes:
+            here = self.home
+        elif self.cpus:
+            here = self.here()
+        else:
+            self.uses_words, here = True, self.words.pointer
+        self.out.append(Instr("store", NO_REG, (here, 0, 8, reg), self.span))
+        copy = self.emit("load", here, 0, 8)
         return self.emit("and", copy, -self.known.aligned[reg]) if reg in self.known.aligned else copy
 
     def instr(self, instr: Instr) -> None:
-        op, args = instr.op, instr.args
+        op, args, dst = instr.op, instr.args, instr.dst
+        if self.homes:
+            self.tests = op == "br"
+            args = tuple([self.at_home(arg) for arg in args])
+            if op in _LINKED:
+                self.linked.update(instr.args)
+            if op in CLOBBERS:
+                self.current.clear()
+            if dst in self.homes and op == "mov":
+                self.out.append(Instr("store", NO_REG, (self.home, self.homes[dst], 8, args[0]), instr.span))
+                self.current.pop(dst, None)
+                return
+            if dst in self.homes:
+                self.current[dst] = dst = Reg(self.regs)
+                self.fresh.add(dst)
+                self.regs += 1
+                (self.linked.add if op in _LINKED else self.linked.discard)(instr.dst)
         if op == "loop":
             self.read.clear()
         elif op == "call" or op == "peek" or (op == "load" and args[0] not in self.known.slots):
             self.read.add(instr.dst)
         else:
             self.read.discard(instr.dst)
-        if op == "br" and self.label not in self.harmless:
-            args = (args[0], self.hide(args[1]), self.hide(args[2]), *args[3:])
+        if op == "br":
+            hidden = self.copied[self.label]
+            a, b = [self.hide(arg) if instr.args[n] in hidden else arg for n, arg in enumerate(args[1:3], 1)]
+            args = (args[0], a, b, *args[3:])
         elif op == "at":
             args = (args[0], self.through_memory(args[1]), args[2])
         elif op == "call":
@@ -227,7 +308,9 @@ class _Rewriter:
         elif op == "mov" and type(args[0]) is int and self.known.counts[instr.dst] > 1:
             if instr.dst not in self.known.pointers:  # one of several that meet
                 op, args = "xor", (self.zero, args[0])
-        self.out.append(instr if args is instr.args else Instr(op, instr.dst, args, instr.span))
+        self.out.append(instr if args is instr.args and dst == instr.dst else Instr(op, dst, args, instr.span))
+        if dst != instr.dst:
+            self.out.append(Instr("store", NO_REG, (self.home, self.homes[instr.dst], 8, dst), instr.span))
 
     def bounded(self, size: Bounded) -> Bounded:
         return Bounded(self.through_memory(size.reg), size.limit)  # type: ignore[arg-type]

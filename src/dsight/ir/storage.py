@@ -13,6 +13,7 @@ Maps of a session
     spec_live     hash, speculations in use: u64 key (serial << 32 | id) to u64 bytes recorded
     agg_ID        per-CPU hash or array, aggregation
     scratch_UNIT  array of one value, the scratch memory of one program for each CPU (or per-CPU array)
+    passed_PART   likewise of one program, numbers that the verifier is to know nothing of (ir.paths)
     words_UNIT    likewise, numbers for which its stack has no room (ir.words)
 """
 

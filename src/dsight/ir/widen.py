@@ -78,7 +78,7 @@ class Made:
 
     def _aligned(self, pointer: Operand) -> bool:
         how = self.by[pointer]
-        if how.op == "add" and type(how.args[0]) is Reg:  # this CPU's among the scratch memory of all (lower.LINE)
+        if how.op == "add" and type(how.args[0]) is Reg:  # this CPU's among the scratch memory of all (maps.LINE)
             base = self.by[how.args[0]]
             return base.op == "value" and base.args[1] == 0 and str(base.args[0]).startswith(SCRATCH)
         return how.op == "slot" or _calls(how, "map_lookup_elem") or how.op == "value" and how.args[1] % 8 == 0  # type: ignore[operator]
