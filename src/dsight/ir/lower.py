@@ -389,10 +389,10 @@ def _lower_clause(low: Lowering, clause: typed.Clause) -> None:
     low.fault_label = b.label(f"fault_{clause.index}_early")
     early = low.fault_label
     outer, low.at_fault = low.at_fault, None
-    before = low.fork()
+    others: list[dict[object, int]] = []  # what is known on the other ways to `after`
     if clause.predicate is not None:
         hit = b.label(f"body_{clause.index}")
-        before = lower_expr.branch(low, clause.predicate, hit, after, keep=True)
+        others.append(lower_expr.branch(low, clause.predicate, hit, after, keep=True))
         b.start(hit)
     layout = low.storage.layouts[clause.index]
     late = ""
@@ -407,6 +407,7 @@ def _lower_clause(low: Lowering, clause: typed.Clause) -> None:
         b.br("eq", rec, 0, full, go)
         b.start(full)
         low.count(DROPS)
+        others.append(low.fork())
         b.jmp(after)
         b.start(go)
         write_header(low, rec, clause.index)
@@ -430,12 +431,11 @@ def _lower_clause(low: Lowering, clause: typed.Clause) -> None:
     if low.errors and low.error_args is None:
         _run_error_clauses(low, clause)
         low.at_fault = _not_assigned(low.at_fault or {})
+    low.join(low.known, *others)
     if low.at_fault is not None:
-        low.join(before)
-        before = low.renew(low.known, low.at_fault)
+        low.join(low.renew(low.known, low.at_fault))
     b.jmp(after)
     b.start(after)
-    low.join(before)
     low.at_fault = outer
 
 
