@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dsight.connections.model import Diagnosis, Endpoint
     from dsight.connections.naming import Named, Names
 
-LIMIT = 4096  # destinations, and diagnoses, that are kept
+LIMIT = 1024  # destinations, and diagnoses, that are kept
 SYNS = ("tcp", "mptcp", None)  # the protocols that have SYNs
 _DECIDED = ("refused", "connected")  # outcomes that come in bursts, and of which the diagnosis has no time in it
 
@@ -28,7 +28,7 @@ _DECIDED = ("refused", "connected")  # outcomes that come in bursts, and of whic
 class Destination:
     """One of them.  `end` has the name by which the process knows it."""
 
-    __slots__ = ("batch", "counted", "end", "name", "overflows", "place")
+    __slots__ = ("again", "batch", "counted", "end", "name", "overflows", "place")
 
     def __init__(self, place: Place, end: Endpoint, name: Named | None) -> None:
         self.place = place
@@ -36,6 +36,7 @@ class Destination:
         self.name = name
         self.batch = self.counted = 0  # in which this host was asked last, for it and for `overflows`
         self.overflows: int | None = None
+        self.again = False  # it was met more than once: diagnoses are worth keeping
 
 
 class Destinations:
@@ -59,14 +60,19 @@ class Destinations:
             return self._asked(change, look, own, name)
         key = (change.remote, change.local[0], change.netns, change.protocol, change.family, look, own, id(name))
         known = self._known.get(key)
-        if known is None or known.batch != self._batch:
-            found = self._asked(change, look, own, name)
-            if known is None or not _same(known, found):
-                if len(self._known) >= LIMIT:
-                    self._known.clear()
-                known = self._known[key] = found
-            known.batch = self._batch
-        return known
+        if known is not None and known.batch == self._batch:
+            known.again = True
+            return known
+        found = self._asked(change, look, own, name)
+        if known is not None and _same(known, found):
+            found = known
+            found.again = True
+        else:
+            if len(self._known) >= LIMIT:
+                self._known.clear()
+            self._known[key] = found
+        found.batch = self._batch
+        return found
 
     def _asked(self, change: Change, look: bool, own: bool | None, name: Named | None) -> Destination:
         where = place(change, self._host, look, own)
@@ -86,7 +92,7 @@ class Destinations:
 
     def why(self, change: Change, there: Destination, where: Place) -> Diagnosis | None:
         """The diagnosis.  `where`: the destination's place, or what more is known of it."""
-        if change.outcome not in _DECIDED or change.protocol not in SYNS:
+        if not there.again or change.outcome not in _DECIDED or change.protocol not in SYNS:
             return self._why(change, there, where)
         who, seen = change.who, change.evidence
         key = (id(there), id(who), id(seen), change.event, change.error, change.local == change.remote)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 GROUPS = 10_000  # what comes later, of other kinds, is counted together
 PROCESSES = 65_536  # told apart
 OPEN = 65_536  # hanging attempts
-QUICK = 4096  # groups found quickly
+QUICK = 1024  # groups found quickly
 ROWS = 60  # shown as text, of each table
 PERCENTILES = (50, 90, 99)
 NARROW = 100  # columns; below, one percentile less is shown

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 200_000_000  # ns; quicker attempts are one line, not two
 
-KEPT = 4096  # cells made of who, where, what and why
+KEPT = 1024  # cells made of who, where, what and why
 _WIDTHS = (12, 24, 34, 11, 8)  # time, process, destination, outcome, how long
 _NARROW = (12, 18, 22, 11, 7)  # on terminals of less than 100 columns
 

@@ -300,4 +300,4 @@ def test_what_the_faces_remember_is_bounded_and_of_this_report() -> None:
             out.seek(0)
             out.truncate()
     kept = [len(table) for face in (text, lines) for table in vars(face).values() if isinstance(table, dict)]
-    assert kept and max(kept) <= 4096
+    assert kept and max(kept) <= 1024
