@@ -2,35 +2,35 @@
 
     of_script(...), of_object(...)  ->  a Cost for each program
 
-The load is run with the programs as they are, for the kernel's own count of time (bpf_stats_enabled(7): of a run,
-helpers included, whoever made it run; the least of some rounds), then with counters (executed.py), for what they
-execute in the load's process.  All is given as of one operation of the load, which may run a program several times.
-The reader looks each 10 ms at the ring buffer, and throws away what is there.
+The load is run with the programs as they are, for the kernel's own count of time (of a run, helpers included, whoever
+made it run; the least of some rounds), then with counters (executed.py), for what they execute in the load's process.
+All is given as of one operation of the load, which may run a program several times.  The reader looks each 10 ms at
+the ring buffer, and throws away what is there.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from bpf_object import Attached, Object
 from dsight.api import Trace
 from dsight.bpf import insn as bpf
 from dsight.bpf.spec import ProgramSpec
 from dsight.ir.ops import HELPERS
-from dsight.kernel import programs
+from dsight.kernel import programs, sys
 from dsight.kernel.ringbuf import RingBuffer
 from dsight.lang.macros import Macros
 from dsight.machine import Machine
 from dsight.source import Source
 from executed import Executed, Loading
 
-STATS = "/proc/sys/kernel/bpf_stats_enabled"
+_ENABLE_STATS = 32  # enum bpf_cmd
 PAUSE = 0.01
 NOBODY = (1 << 32) - 1  # no process
 TIMES, PACE = 20_000, 20_000  # operations counted, and a second: no record is lost
@@ -76,20 +76,12 @@ def inlined() -> set[str]:
 
 @contextlib.contextmanager
 def timing() -> Iterator[None]:
-    """The kernel counts the time of BPF programs."""
-    with open(STATS, "r+") as stats:
-        before = stats.read()
-        _write(stats, "1")
-        try:
-            yield
-        finally:
-            _write(stats, before)
-
-
-def _write(file: Any, text: str) -> None:
-    file.seek(0)  # elsewhere a write means nothing (sysctl_writes_strict)
-    file.write(text)
-    file.flush()
+    """The kernel counts the time of BPF programs while somebody holds such a descriptor (bpf(2), BPF_ENABLE_STATS)."""
+    fd = sys.bpf(_ENABLE_STATS, sys.buffer(bytes(4)))  # BPF_STATS_RUN_TIME
+    try:
+        yield
+    finally:
+        os.close(fd)
 
 
 def of_script(
