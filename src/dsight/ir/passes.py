@@ -66,7 +66,10 @@ def simplify(function: Function) -> Function:
 def drop_dead(function: Function) -> Function:
     """Drops operations whose result nobody reads before it is set again, unless they do something else,
     and stack slots nobody points to.  Every jump goes forward, so one walk from the end is enough."""
-    live: dict[str, int] = {}  # block: the registers that are read from its start on, as bits
+    # Of a register set once every reader stands behind what it reads.  Of the others a bit each.
+    seen: set[Operand] = set()
+    bits = {reg: 1 << n for n, reg in enumerate([r for r, count in enumerate(set_counts(function)) if count > 1])}
+    live: dict[str, int] = {}  # block: the bits of those that are read from its start on
     slots: set[Operand] = set()
     blocks = []
     for block in reversed(function.blocks):
@@ -77,15 +80,18 @@ def drop_dead(function: Function) -> Function:
         for instr in reversed(block.instrs):
             dst = instr.dst
             if dst >= 0:
-                bit = 1 << dst
-                if not read & bit and (instr.op != "call" or instr.args[0] in READERS):
+                bit = bits.get(dst, 0)
+                needed = read & bit if bit else dst in seen
+                if not needed and (instr.op != "call" or instr.args[0] in READERS):
                     continue
                 read &= ~bit
             for arg in instr.args:
-                if type(arg) is Reg:
-                    read |= 1 << arg
-                elif type(arg) is Bounded:
-                    read |= 1 << arg.reg
+                reg = arg.reg if type(arg) is Bounded else arg
+                if type(reg) is Reg:
+                    if reg in bits:
+                        read |= bits[reg]
+                    else:
+                        seen.add(reg)
             if instr.op == "slot":
                 slots.add(instr.args[0])
             kept.append(instr)

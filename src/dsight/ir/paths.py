@@ -112,10 +112,18 @@ def copied(function: Function, known: _Registers) -> dict[str, list[Reg]]:
                 for arg in instr.args:
                     if type(arg) is Reg:
                         same.join(instr.dst, arg)
-    masks: dict[int, int] = {}  # class: its registers as bits
-    for reg in range(function.regs):
-        top = same.of(reg)
-        masks[top] = masks.get(top, 0) | 1 << reg
+    tested = {}  # block: what its branch tests
+    for block in function.blocks:
+        last = block.instrs[-1]
+        if last.op == "br":
+            tested[block.label] = [arg for arg in last.args[1:3] if type(arg) is Reg and known.hidden(arg)]
+    masks = {same.of(reg): 0 for regs in tested.values() for reg in regs}  # class: its registers as bits
+    bits: dict[Operand, int] = {}
+    for number in range(function.regs):
+        top = same.of(number)
+        if top in masks:
+            bit = bits[Reg(number)] = 1 << len(bits)
+            masks[top] |= bit
     found: dict[str, list[Reg]] = {}
     live: dict[str, int] = {}
     for block in reversed(function.blocks):
@@ -124,21 +132,21 @@ def copied(function: Function, known: _Registers) -> dict[str, list[Reg]]:
             read |= live[label]
         last = block.instrs[-1]
         if last.op == "br":
-            hidden = [arg for arg in last.args[1:3] if type(arg) is Reg and known.hidden(arg)]
+            hidden = tested[block.label]
             if hidden and last.args[0] == "any" and last.args[2] == -1 and _made_last(block, hidden[0]):
                 # where it is not 0 nothing is learnt
-                hidden = hidden if live[str(last.args[4])] >> hidden[0] & 1 else []
+                hidden = hidden if live[str(last.args[4])] & bits[hidden[0]] else []
             else:
                 hidden = [arg for arg in hidden if masks[same.of(arg)] & read]
             found[block.label] = hidden
         for instr in reversed(block.instrs):
-            if instr.dst >= 0:
-                read &= ~(1 << instr.dst)
-            for arg in instr.args:
-                if type(arg) is Reg:
-                    read |= 1 << arg
-                elif type(arg) is Bounded:
-                    read |= 1 << arg.reg
+            if instr.dst in bits:
+                read &= ~bits[instr.dst]
+            if instr.op == "call" or not bits.keys().isdisjoint(instr.args):
+                for arg in instr.args:
+                    reg = arg.reg if type(arg) is Bounded else arg
+                    if type(reg) is Reg:
+                        read |= bits.get(reg, 0)
         live[block.label] = read
     return found
 
@@ -271,18 +279,20 @@ class _Rewriter:
 
     def instr(self, instr: Instr) -> None:
         op, args, dst = instr.op, instr.args, instr.dst
-        if self.homes:
-            self.tests = op == "br"
-            args = tuple([self.at_home(arg) for arg in args])
-            if op in _LINKED:
-                self.linked.update(instr.args)
+        homes = self.homes
+        if homes:
+            if op == "call" or not homes.keys().isdisjoint(args):
+                self.tests = op == "br"
+                args = tuple([self.at_home(arg) for arg in args])
+                if op in _LINKED:
+                    self.linked.update(instr.args)
             if op in CLOBBERS:
                 self.current.clear()
-            if dst in self.homes and op == "mov":
-                self.out.append(Instr("store", NO_REG, (self.home, self.homes[dst], 8, args[0]), instr.span))
+            if dst in homes and op == "mov":
+                self.out.append(Instr("store", NO_REG, (self.home, homes[dst], 8, args[0]), instr.span))
                 self.current.pop(dst, None)
                 return
-            if dst in self.homes:
+            if dst in homes:
                 self.current[dst] = dst = Reg(self.regs)
                 self.fresh.add(dst)
                 self.regs += 1
@@ -310,7 +320,7 @@ class _Rewriter:
                 op, args = "xor", (self.zero, args[0])
         self.out.append(instr if args is instr.args and dst == instr.dst else Instr(op, dst, args, instr.span))
         if dst != instr.dst:
-            self.out.append(Instr("store", NO_REG, (self.home, self.homes[instr.dst], 8, dst), instr.span))
+            self.out.append(Instr("store", NO_REG, (self.home, homes[instr.dst], 8, dst), instr.span))
 
     def bounded(self, size: Bounded) -> Bounded:
         return Bounded(self.through_memory(size.reg), size.limit)  # type: ignore[arg-type]
