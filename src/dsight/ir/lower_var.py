@@ -28,7 +28,9 @@ def var_value(low: Lowering, e: typed.Var) -> int:
     if known is not None:
         return known
     if var.scope == "this":
-        return low.b.emit("mov", _this_reg(low, var))  # the value now, whatever is assigned later
+        # the value now, whatever is assigned later
+        copy = low.known[var] = low.b.emit("mov", _this_reg(low, var))
+        return copy
     if var.scope == "global":
         size, signed = int_size(var.type), int_signed(var.type)
         pointer = low.globals_at(low.storage.globals[var])
