@@ -25,6 +25,7 @@ from dsight.ir.maps import (
     DROPS,
     DYN_DROPS,
     INACTIVE,
+    LINE,
     NAME_SIZE,
     SPEC_DROPS,
     SPEC_FAILED,
@@ -347,12 +348,12 @@ class Session:
         """Tell the sink what has been lost since the last time."""
         counters = self._maps["counters"].lookup(bytes(4))
         assert counters is not None
-        for cpu in range(len(counters) // (8 * COUNTERS)):
+        step = 8 * COUNTERS if self._maps["counters"].per_cpu else LINE
+        for cpu in range(len(counters) // step):
             for index, what in _LOST:
-                at = 8 * (COUNTERS * cpu + index)
+                at = step * cpu + 8 * index
                 self._lost(cpu, index, int.from_bytes(counters[at : at + 8], "little"), what)
         for index, what in _LOST_ANYWHERE:
-            step = 8 * COUNTERS
             each = [counters[at : at + 8] for at in range(8 * index, len(counters), step)]
             self._lost(None, index, sum([int.from_bytes(n, "little") for n in each]), what)
 

@@ -90,7 +90,7 @@ def _compile(function: Function, stack: int, comes_in: int, bpf_loop: bool) -> t
     for n, block in enumerate(blocks):
         labels[block.label] = len(code)
         e.next = blocks[n + 1].label if n + 1 < len(blocks) else ""
-        e.holds = arriving[block.label]
+        e.holds = dict(arriving[block.label])
         for instr in block.instrs:
             e.at += 1
             dst = instr.dst
@@ -103,16 +103,18 @@ def _compile(function: Function, stack: int, comes_in: int, bpf_loop: bool) -> t
                 islands.append(start)
                 next_island = start + ISLAND
             RULES[instr.op](e, instr)
-            e.note()
-            e.forked = False
+            if e.holds or e.touched:
+                e.note()
+            e.noted, e.forked, e.touched = len(code), False, False
             span = instr.span
             if span is not None:
                 for i in code[start:]:
                     set_span(i, span)
+        holds = e.holds
         for label in targets(block.instrs[-1]):
-            there = arriving.get(label)
-            known = e.holds.items() if there is None else e.holds.items() & there.items()
-            arriving[label] = dict(known)
+            there = arriving.get(label, holds)
+            same = there is holds or not there
+            arriving[label] = there if same else {r: slot for r, slot in there.items() if holds.get(r) == slot}
     return link(code, e.jumps, labels, islands), max(allocation.depth, 1)
 
 

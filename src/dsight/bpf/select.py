@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     _Line = Insn | str | tuple[Insn, str]
 
-_FILL = bpf.LDX | bpf.MEM | bpf.SIZES[8]
+_FILL, _SPILL = bpf.LDX | bpf.MEM | bpf.SIZES[8], bpf.STX | bpf.MEM | bpf.SIZES[8]
+_FP, _CALL, _STORES, _JUMPS_OF = bpf.FP, bpf.JMP | bpf.CALL, (bpf.ST, bpf.STX), (bpf.JMP, bpf.JMP32)
 UNROLL = 16  # pieces: longer runs of memory become a loop
 MAX_OFFSET = 0x7FFF
 
@@ -45,6 +46,7 @@ class Emitter:
         self.holds: dict[int, int] = {}  # machine register: the spill slot it has the value of, too
         self.noted = 0  # how far `holds` takes the code into account
         self.forked = False  # whether this operation has jumped: what follows may be jumped over
+        self.touched = False  # whether it has used a spill slot
         self._slots = {place for place in self.places if type(place) is int and place < 0}
         self.add = self.code.append
 
@@ -58,24 +60,26 @@ class Emitter:
 
     def note(self) -> None:
         """Brings `holds` up to date with the code so far."""
-        holds, forked = self.holds, self.forked
+        holds, slots, forked = self.holds, self._slots, self.forked
         for i in self.code[self.noted :]:
-            kind = i.code & 7
-            if kind == bpf.STX:
-                if i.dst == bpf.FP and i.off in self._slots:
-                    for r in [r for r, slot in holds.items() if slot == i.off]:
-                        del holds[r]
-                    if not forked:
-                        holds[i.src] = i.off
-            elif i.code == bpf.JMP | bpf.CALL:
+            code = i.code
+            if code in (_FILL, _SPILL):
+                r, base = (i.dst, i.src) if code == _FILL else (i.src, i.dst)
+                kept = base == _FP and i.off in slots
+                if code == _FILL:
+                    holds.pop(r, None)
+                elif kept:
+                    for other in [r for r, slot in holds.items() if slot == i.off]:
+                        del holds[other]
+                if kept and not forked:
+                    holds[r] = i.off
+            elif code == _CALL:
                 for r in range(6):
                     holds.pop(r, None)
-            elif kind == bpf.JMP or kind == bpf.JMP32:
+            elif code & 7 in _JUMPS_OF:
                 forked = True
-            elif kind != bpf.ST:
-                holds.pop(i.dst, None)
-                if i.code == _FILL and i.src == bpf.FP and i.off in self._slots and not forked:
-                    holds[i.dst] = i.off
+            elif i.dst in holds and code & 7 not in _STORES:
+                del holds[i.dst]
         self.noted, self.forked = len(self.code), forked
 
     # -- operands
@@ -116,6 +120,7 @@ class Emitter:
                 self._make(r, place)
             elif place < 0:
                 self.note()
+                self.touched = True
                 if self.holds.get(r) != place:
                     self.add(bpf.load(8, r, bpf.FP, place))
             elif place != r:
@@ -164,7 +169,11 @@ class Emitter:
         place = self.places[instr.dst]
         if type(place) is not int or place == r:
             return
-        self.add(bpf.alu(bpf.MOV, place, r) if place >= 0 else bpf.store(8, bpf.FP, place, r))
+        if place >= 0:
+            self.add(bpf.alu(bpf.MOV, place, r))
+        else:
+            self.touched = True
+            self.add(bpf.store(8, bpf.FP, place, r))
 
     # -- jumps
 

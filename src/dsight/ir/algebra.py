@@ -40,6 +40,8 @@ def set_counts(function: Function) -> list[int]:
 
 # Operations that `Simplifier.rules` has something to say of.
 _RULED = frozenset({*BINARY, *UNARY, "set", "br", "store"}) - {"mov"}
+# Operations of whose results result_width may know something.
+_WIDTHS = frozenset("load peek bswap zext set and or xor shr shl add mul".split())
 # operation: indexes of its pointer operands that an offset follows
 POINTERS = {op: tuple([n for n in range(len(k)) if k[n : n + 2] == "ro"]) for op, (_, k, _) in OPS.items()}
 
@@ -103,10 +105,13 @@ class Simplifier:
                     self.local_users.setdefault(value, []).append(dst)
             return
         if once:
-            steady = all(self.once[arg] for arg in args if type(arg) is Reg)
-            (self.made if steady else self.made_here)[dst] = instr
-            width = self.result_width(op, args)
-            if width < 64:
+            made = self.made
+            for arg in args:
+                if type(arg) is Reg and not self.once[arg]:
+                    made = self.made_here
+                    break
+            made[dst] = instr
+            if op in _WIDTHS and (width := self.result_width(op, args)) < 64:
                 self.width[dst] = width
 
     def how(self, operand: Operand) -> Instr | None:
@@ -151,7 +156,13 @@ class Simplifier:
         changed: list[Operand] | None = None
         known, local = self.known, self.local
         n = -1
-        for arg in args:
+        if op != "call" and known.keys().isdisjoint(args) and local.keys().isdisjoint(args):
+            if not POINTERS[op]:
+                return args
+            looked_at: tuple[Operand, ...] = ()
+        else:
+            looked_at = args
+        for arg in looked_at:
             n += 1
             if type(arg) is Reg:
                 if arg in known:

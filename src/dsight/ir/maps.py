@@ -15,7 +15,7 @@ WALL_OFFSET = 8  # u64: wall clock minus monotonic clock, ns; kept up to date by
 ZERO = 16  # u64: 0, which the kernel's verifier does not know (ir.paths)
 GLOBALS_START = 24
 
-# Indexes of u64s in the per-CPU counters map's value.
+# Indexes of u64s in what the map counters has for each CPU, in LINE bytes.
 DROPS, AGG_DROPS, DYN_DROPS, SCRATCH_DROPS, SPEC_FAILED, SPEC_DROPS = 0, 1, 2, 3, 4, 5
 COUNTERS = 6
 

@@ -256,4 +256,4 @@ def _thread(body: list[Instr], bodies: dict[str, list[Instr]]) -> Instr:
     return jump
 
 
-PASSES = (simplify, drop_dead, straighten, share, simplify, drop_dead, straighten)
+PASSES = (simplify, straighten, share, simplify, drop_dead, straighten)

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 # Forks in a function that has few enough paths as it is: at most 2 ** FEW.
 FEW = 6
 
+# Nothing is done about these, if what they read and set is in no memory.
+_AS_IT_IS = frozenset(
+    "add sub mul and or xor shl shr sar neg not zext sext bswap ctx slot value store xadd zero jmp ret".split()
+)
 _SPLIT = frozenset({"set", "sdiv", "smod"})
 
 
@@ -280,6 +284,10 @@ class _Rewriter:
     def instr(self, instr: Instr) -> None:
         op, args, dst = instr.op, instr.args, instr.dst
         homes = self.homes
+        if op in _AS_IT_IS and dst not in homes and homes.keys().isdisjoint(args):
+            self.read.discard(dst)
+            self.out.append(instr)
+            return
         if homes:
             if op == "call" or not homes.keys().isdisjoint(args):
                 self.tests = op == "br"
