@@ -41,7 +41,7 @@ def load(low: Lowering, base: int, offset: int, size: int) -> Reg:
 
 
 def copy(low: Lowering, base: int, offset: int, size: int, to: Reg, to_offset: int) -> None:
-    """`size` bytes from `base + offset` into a record; a fault where there are none."""
+    """`size` bytes from `base + offset` to `to + to_offset`; a fault where there are none."""
     b = low.b
     if low.direct is None or size > _COPIED:
         address = lower_expr.plus(low, base, offset)
@@ -50,7 +50,9 @@ def copy(low: Lowering, base: int, offset: int, size: int, to: Reg, to_offset: i
         return
     at = 0
     while at < size:
-        piece = next(n for n in (8, 4, 2, 1) if n <= size - at)
+        # The stack may be accessed aligned only.
+        whole = 8 if to == low.record else (to_offset + at) & -(to_offset + at) or 8
+        piece = next(n for n in (8, 4, 2, 1) if n <= size - at and n <= whole)
         b.store(to, to_offset + at, piece, load(low, base, offset + at, piece))
         at += piece
 

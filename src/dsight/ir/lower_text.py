@@ -8,7 +8,7 @@ within its room.  Bytes after the NUL are whatever was there: a key's are zeroed
 
 from __future__ import annotations
 
-from dsight.ir import lower_call, lower_expr, lower_object, lower_stack, lower_var
+from dsight.ir import lower_call, lower_expr, lower_memory, lower_object, lower_stack, lower_var
 from dsight.ir.maps import NAME_SIZE
 from dsight.ir.ops import MapRef, Reg
 from dsight.ir.storage import PART_NUMBERS, Storage, round8, string_size, tracemem_size
@@ -491,9 +491,8 @@ def _address_to(low: Lowering, family: int, where: typed.TExpr, pointer: Reg, of
     if origin is not None and origin.holds(at, size):
         b.emit("copy", pointer, offset + 4, *origin.reach(low, at), size)
         return
-    source = lower_expr.plus(low, base, at)
-    result = b.call("probe_read_kernel", lower_expr.plus_reg(low, pointer, offset + 4), size, source)
-    low.fault_if("ne", result, 0, BADADDR, source)
+    base = base if origin is None else lower_expr.number(low, base, True)
+    lower_memory.copy(low, base, at, size, pointer, offset + 4)
 
 
 __all__ = [
