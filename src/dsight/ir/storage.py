@@ -211,7 +211,7 @@ class Storage:
         self.globals_size = round8(at)
         self.thread_size = 8 * len(self.thread)
         if self.thread:
-            self._add_map(THREAD, 8, self.thread_size)
+            self._add_map(THREAD, 8, self.thread_size, 8)
         self.has_global_objects = any(isinstance(unqualified(v.type), (Struct, Array)) for v in self.globals)
         named = key_names(script) if script.aggregations else {}
         self.aggs = tuple(self._lay_aggregation(agg, named) for agg in script.aggregations)
@@ -221,8 +221,10 @@ class Storage:
         size = variable_size(var, self.options)
         self._add_map(self.map_name(var), self.key_layout(var)[1], round8(size))
 
-    def _add_map(self, name: str, key_size: int, size: int) -> None:
-        entries = max(64, self.options.dynvarsize // (key_size + size + 48))
+    def _add_map(self, name: str, key_size: int, size: int, counted: int = 0) -> None:
+        """`counted`: how many of the bytes of a value count for the option dynvarsize, if not all: each variable
+        of a thread's has as much room as others, and not less where there are more of them."""
+        entries = max(64, self.options.dynvarsize // (key_size + (counted or size) + 48))
         self.maps[name] = MapSpec(name, "hash", key_size, size, entries, prealloc=False)
 
     @staticmethod
