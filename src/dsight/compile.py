@@ -178,7 +178,10 @@ def _part(function: Function, unit: Unit, registry: Registry, storage: Storage) 
     from dsight.ir.words import spill
 
     passed = f"passed_{function.name}"
-    function, size = join_paths(function, words_map(unit), passed, storage.options.cpus)
+    # Of a uprobe's program another thread may run one on this CPU before it has ended, where the kernel is
+    # preemptible (bpf_prog_run_array_uprobe in include/linux/trace_events.h): it keeps nothing there.
+    cpus = 0 if unit.kind == "uprobe" else storage.options.cpus
+    function, size = join_paths(function, words_map(unit), passed, cpus)
     if size:
         storage.maps[passed] = MapSpec(passed, "array", 4, size, 1)
     bpf_loop = _has_loop(function, registry)
