@@ -33,6 +33,9 @@ def builtin(low: Lowering, name: str) -> int:
     return value
 
 
+# What goes on from clause to clause; within one it stands still.
+CLOCKS = ("timestamp", "walltimestamp")
+
 # What a helper returns, and half of that.
 _CALLS = {
     "pid_tgid": "get_current_pid_tgid",
