@@ -436,8 +436,7 @@ def _lower_clause(low: Lowering, clause: typed.Clause) -> None:
         _run_error_clauses(low, clause)
         low.at_fault = _not_assigned(low.at_fault or {})
     low.join(low.known, *others)
-    for name in lower_builtin.CLOCKS:
-        low.known.pop(name, None)
+    low.known = {k: v for k, v in low.known.items() if not (k in lower_builtin.CLOCKS or lower_var.is_shared(k))}
     if low.at_fault is not None:
         low.join(low.renew(low.known, low.at_fault))
     b.jmp(after)

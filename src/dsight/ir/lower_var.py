@@ -50,6 +50,13 @@ def is_variable(key: object) -> bool:
     return isinstance(key, typed.Variable) or key in (lower_thread.FOUND, lower_thread.WORDS)
 
 
+def is_shared(key: object) -> bool:
+    """Whether it is what a variable holds that other threads may assign at any time."""
+    if type(key) is tuple:
+        key = key[0]
+    return isinstance(key, typed.Variable) and key.scope == "global"
+
+
 def _this_reg(low: Lowering, var: typed.Variable) -> Reg:
     """The register of a clause-local variable: all clauses of a firing share it."""
     reg = low.this.get(var.name)
