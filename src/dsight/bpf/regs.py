@@ -37,7 +37,7 @@ _CALLER, _CALLEE = 0b0000111111, 0b1111000000
 _CALLER_USED = 4  # at most; the other two are for `select`
 # r1-r3 late: they are wanted most, by the arguments of calls
 _CALLER_ORDER, _CALLEE_ORDER = (0, 5, 4, 3, 2, 1), (6, 7, 8, 9)
-MANY = 30
+MANY = 30  # reads of what is worth a register of its own however long it is kept: the pointers a whole program uses
 _ROOMY = 64  # bytes of stack slots that are not worth sharing
 _SPILLED = -(1 << 30)  # a stack slot, to be chosen by _stack
 
@@ -185,11 +185,14 @@ def _scan(live: _Intervals, blocks: tuple[Block, ...]) -> list[int]:
     places, last, reads = live.places, live.last, live.reads
     owner = [-1] * 10
     used = 0
-    pinned = {v for v, count in enumerate(reads) if count >= MANY}
+    pinned: set[int] = set()
     busy_at: list[int] = []
 
-    def worth(r: int) -> float:
-        return float("inf") if owner[r] in pinned else live.worth(owner[r])
+    def worth(v: int) -> float:
+        return float("inf") if v in pinned else live.worth(v) + (MANY if reads[v] >= MANY else 0)
+
+    def worth_of_owner(r: int) -> float:
+        return worth(owner[r])
 
     def choose(v: int, before: int, near: int) -> None:
         """A register for v: `before` were in use before this instruction, `near` would save a move."""
@@ -208,8 +211,8 @@ def _scan(live: _Intervals, blocks: tuple[Block, ...]) -> list[int]:
                 if not used >> r & 1:
                     break
             else:
-                r = min(order, key=worth)
-                if v not in pinned and worth(r) >= live.worth(v):
+                r = min(order, key=worth_of_owner)
+                if v not in pinned and worth_of_owner(r) >= worth(v):
                     places[v] = _SPILLED
                     return
                 places[owner[r]] = _SPILLED

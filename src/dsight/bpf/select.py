@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     _Line = Insn | str | tuple[Insn, str]
 
 _FILL, _SPILL = bpf.LDX | bpf.MEM | bpf.SIZES[8], bpf.STX | bpf.MEM | bpf.SIZES[8]
-_FP, _CALL, _STORES, _JUMPS_OF = bpf.FP, bpf.JMP | bpf.CALL, (bpf.ST, bpf.STX), (bpf.JMP, bpf.JMP32)
+_FP, _CALL, _STORE_CLASSES, _JUMP_CLASSES = bpf.FP, bpf.JMP | bpf.CALL, (bpf.ST, bpf.STX), (bpf.JMP, bpf.JMP32)
 UNROLL = 16  # pieces: longer runs of memory become a loop
 MAX_OFFSET = 0x7FFF
 
@@ -76,9 +76,9 @@ class Emitter:
             elif code == _CALL:
                 for r in range(6):
                     holds.pop(r, None)
-            elif code & 7 in _JUMPS_OF:
+            elif code & 7 in _JUMP_CLASSES:
                 forked = True
-            elif i.dst in holds and code & 7 not in _STORES:
+            elif i.dst in holds and code & 7 not in _STORE_CLASSES:
                 del holds[i.dst]
         self.noted, self.forked = len(self.code), forked
 

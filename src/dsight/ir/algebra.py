@@ -38,6 +38,23 @@ def set_counts(function: Function) -> list[int]:
     return counts
 
 
+class Made:
+    """Of each register of a function how often it is set and read, and what sets it (last)."""
+
+    def __init__(self, function: Function) -> None:
+        self.sets = set_counts(function)
+        self.reads = [0] * function.regs
+        self.by: dict[Operand, Instr] = {}
+        for block in function.blocks:
+            for instr in block.instrs:
+                if instr.dst >= 0:
+                    self.by[instr.dst] = instr
+                for arg in instr.args:
+                    reg = arg.reg if type(arg) is Bounded else arg
+                    if type(reg) is Reg:
+                        self.reads[reg] += 1
+
+
 # Operations that `Simplifier.rules` has something to say of.
 _RULED = frozenset({*BINARY, *UNARY, "set", "br", "store"}) - {"mov"}
 # Operations of whose results result_width may know something.

@@ -26,6 +26,8 @@ from dsight.ir.verify import IRError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dsight.ir.ops import Operand
     from dsight.source import Span
 
@@ -149,6 +151,13 @@ class Builder:
         """The Function: blocks that can be reached, every jump forward, otherwise as they were started."""
         blocks = [Block(label, tuple(self._blocks[label])) for label in forward_order(self.name, self._blocks)]
         return Function(self.name, tuple(self._slots.items()), tuple(blocks), self._regs, tuple(self.bodies.values()))
+
+
+def of_cpu(emit: Callable[..., Reg], name: str, each: int, cpus: int, offset: int = 0) -> Reg:
+    """This CPU's part of the only value of an array map that has `each` bytes for each of `cpus`, a power of two;
+    `offset` bytes from its start.  No lookup, and nothing to ask."""
+    number = emit("and", emit("call", "get_smp_processor_id"), cpus - 1)
+    return emit("add", emit("value", name, offset), emit("mul", number, each))
 
 
 def targets(terminator: Instr) -> tuple[str, ...]:

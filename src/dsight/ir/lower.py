@@ -30,7 +30,7 @@ from dsight.ir import (
     lower_thread,
     lower_var,
 )
-from dsight.ir.build import Builder
+from dsight.ir.build import Builder, of_cpu
 from dsight.ir.maps import ACTIVE, DROPS, EACH_CPU, LINE, STATE, MapSpec
 from dsight.ir.ops import Function, MapRef, Reg
 from dsight.ir.passes import SELDOM
@@ -233,8 +233,7 @@ class Lowering:
         """Add one to a counter of the session (maps.COUNTERS)."""
         b = self.b
         if self.options.cpus:
-            mine = b.emit("mul", b.emit("and", b.call("get_smp_processor_id"), self.options.cpus - 1), LINE)
-            b.emit("xadd", b.emit("add", b.emit("value", "counters", 8 * counter), mine), 0, 8, 1)
+            b.emit("xadd", of_cpu(b.emit, "counters", LINE, self.options.cpus, 8 * counter), 0, 8, 1)
             return
         key = b.slot_addr(b.shared_slot("zero", 8))
         b.store(key, 0, 8, 0)
@@ -357,8 +356,7 @@ def _find_scratch(low: Lowering, whole: bool) -> None:
     if whole and 0 < cpus * each <= AT_ONCE:  # no lookup: all in one value
         # mmap: memory of vmalloc(), which mm/usercopy.c is done with sooner when something is copied there
         low.storage.maps[name] = MapSpec(name, "array", 4, cpus * each, 1, mmap=True)
-        number = b.emit("and", b.call("get_smp_processor_id"), cpus - 1)
-        b.set(low.scratch, "add", b.emit("value", name, 0), b.emit("mul", number, each))
+        b.set(low.scratch, "mov", of_cpu(b.emit, name, each, cpus))
     else:
         _look_up_scratch(low, name)
     for name, offset in low.this_buffers.items():

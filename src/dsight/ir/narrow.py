@@ -5,9 +5,9 @@ A pass as those of ir.passes are.  It comes last: the others know more of whole 
 
 from __future__ import annotations
 
+from dsight.ir.algebra import Made
 from dsight.ir.arith import MASK, signed
 from dsight.ir.ops import Block, Instr, Reg
-from dsight.ir.widen import Made
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,13 +21,12 @@ def narrow(function: Function) -> Function:
     for block in function.blocks:
         last = block.instrs[-1]
         a, b = last.args[1:3] if last.op == "br" else (0, 0)
-        at = _extension(block, a) if type(a) is Reg and type(b) is int else -1
-        if at >= 0:
+        if type(a) is Reg and type(b) is int and (at := _extension(block, a)) >= 0:
             made = made or Made(function)
             how = block.instrs[at]
             source = how.args[0]
-            condition = _short(str(last.args[0]), how.op, signed(b & MASK))  # type: ignore[operator]
-            if condition and type(source) is Reg and made.reads[a] == made.sets[a] == made.sets[source] == 1:  # type: ignore[index]
+            condition = _short(str(last.args[0]), how.op, signed(b & MASK))
+            if condition and type(source) is Reg and made.reads[a] == made.sets[a] == made.sets[source] == 1:
                 last = Instr("br", last.dst, (condition, source, *last.args[2:]), last.span)
                 block = Block(block.label, (*block.instrs[:at], *block.instrs[at + 1 : -1], last))
                 changed = True

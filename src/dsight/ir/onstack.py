@@ -11,7 +11,7 @@ once; of more, all goes to scratch memory as before, which says whether it can b
 from __future__ import annotations
 
 from dsight.ir.algebra import POINTERS
-from dsight.ir.ops import NO_REG, TERMINATORS, Block, Bounded, Instr, Reg
+from dsight.ir.ops import NO_REG, TERMINATORS, Block, Bounded, Instr, Reg, integer
 from dsight.ir.passes import Dominators, drop_dead
 
 TYPE_CHECKING = False
@@ -57,7 +57,7 @@ class Access:
         self.bounded = bounded
 
 
-_EVERYWHERE = 1 << 62
+EVERYWHERE = 1 << 62  # bytes: more than any memory has
 _ELSEWHERE = frozenset({"add", "mov", "br"})  # do not look at the memory
 
 
@@ -72,12 +72,12 @@ def accesses(instr: Instr, places: dict[Operand, int]) -> list[Access]:
             if type(arg) is Reg and arg in places:
                 found.append(_argument(instr, n, places[arg]))
     elif op == "strcmp":
-        found = [Access(n, places[args[n]], args[2]) for n in (0, 1) if args[n] in places]  # type: ignore[arg-type]
+        found = [Access(n, places[args[n]], integer(args[2])) for n in (0, 1) if args[n] in places]
     else:
         for n in POINTERS[op]:
             if args[n] in places:
-                size = args[4] if op == "copy" else args[2]
-                found.append(Access(n, places[args[n]] + args[n + 1], size, op != "load" and not n))  # type: ignore[operator,arg-type]
+                size = integer(args[4] if op == "copy" else args[2])
+                found.append(Access(n, places[args[n]] + integer(args[n + 1]), size, op != "load" and not n))
     return found
 
 
@@ -87,10 +87,10 @@ def _argument(instr: Instr, n: int, start: int) -> Access:
     if helper == "get_current_comm" or helper.startswith("probe_read") and n in (1, 3):
         size = args[2]
         bounded = type(size) is Bounded
-        room = size.limit if type(size) is Bounded else size
+        room = size.limit if type(size) is Bounded else integer(size)
         fill = helper == "probe_read_user" and n == 1
-        return Access(n, start, room, n == 1 and not bounded, fill, fill and bounded)  # type: ignore[arg-type]
-    return Access(n, start, _EVERYWHERE)
+        return Access(n, start, room, n == 1 and not bounded, fill, fill and bounded)
+    return Access(n, start, EVERYWHERE)
 
 
 def on_stack(function: Function, places: dict[Operand, int], scratch: Reg) -> Function:

@@ -156,6 +156,12 @@ HELPERS: dict[str, int] = {
 }
 
 
+def integer(operand: Operand) -> int:
+    """An operand that is one."""
+    assert type(operand) is int
+    return operand
+
+
 class Instr(Value):
     """dst is -1 where the operation has no result."""
 

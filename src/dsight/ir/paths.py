@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from dsight.ir.algebra import set_counts
 from dsight.ir.arith import signed
-from dsight.ir.build import targets
+from dsight.ir.build import of_cpu, targets
 from dsight.ir.maps import LINE, ZERO
 from dsight.ir.ops import CLOBBERS, NO_REG, Block, Bounded, Function, Instr, Reg
 from dsight.ir.words import MOST, Words, pointers
@@ -250,8 +250,7 @@ class _Rewriter:
         """This CPU's part of the array `passed`: a word to pass numbers through, then the homes."""
         each = 8 * (1 + len(self.homes)) + LINE - 1 & -LINE
         self.size = each * self.cpus
-        number = self.emit("and", self.emit("call", "get_smp_processor_id"), self.cpus - 1)
-        return self.emit("add", self.emit("value", self.passed, 0), self.emit("mul", number, each))
+        return of_cpu(self.emit, self.passed, each, self.cpus)
 
     def at_home(self, operand: Operand) -> Operand:
         """What is in memory is read from there, each time anew: the verifier knows nothing of it."""

@@ -11,8 +11,8 @@ than `size` bytes may come, most scripts read a few bytes.
 from __future__ import annotations
 
 from dsight.ir.maps import GLOBALS_START
-from dsight.ir.onstack import on_stack
-from dsight.ir.ops import NO_REG, Block, Bounded, Instr, MapRef, Reg
+from dsight.ir.onstack import EVERYWHERE, on_stack
+from dsight.ir.ops import NO_REG, Block, Bounded, Instr, MapRef, Reg, integer
 from dsight.ir.passes import drop_dead
 
 TYPE_CHECKING = False
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from dsight.ir.ops import Function, Operand
 
 SCRATCH = "scratch_"  # what the names of the maps with scratch memory begin with
-_EVERYWHERE = 1 << 62
 # Operations that use memory from a pointer on, none before it.
 _FORWARD = frozenset({"call", "at", "copy", "strcmp", "zero", "xadd", "loop"})
 # Helpers that only write to what their first argument points to, and read from their third as much as the second says.
@@ -34,7 +33,7 @@ class Read:
 
     def __init__(self) -> None:
         self.words: set[int] = set()
-        self.rest = _EVERYWHERE
+        self.rest = EVERYWHERE
 
     def has(self, offset: int) -> bool:
         return offset < GLOBALS_START or offset >= self.rest or offset & ~7 in self.words
@@ -55,7 +54,7 @@ def _globals_read(function: Function, found: Read) -> None:
             op, args = instr.op, instr.args
             if op == "value":
                 if args[0] == "globals":
-                    places[instr.dst] = args[1]  # type: ignore[assignment]
+                    places[instr.dst] = integer(args[1])
                 continue
             if not places or places.keys().isdisjoint(args):
                 continue
@@ -64,8 +63,8 @@ def _globals_read(function: Function, found: Read) -> None:
                     continue
                 at = places[arg]
                 if n == 0 and op == "load":
-                    at += args[1]  # type: ignore[operator]
-                    found.words.update((at & ~7, at + args[2] - 1 & ~7))  # type: ignore[operator]
+                    at += integer(args[1])
+                    found.words.update((at & ~7, at + integer(args[2]) - 1 & ~7))
                 elif n or op != "store":
                     found.rest = min(found.rest, at if op in _FORWARD else 0)
 
@@ -86,8 +85,8 @@ def _without_globals(function: Function, read: Read) -> Function:
         for instr in block.instrs:
             op, args = instr.op, instr.args
             if op == "value" and args[0] == "globals":
-                places[instr.dst] = args[1]  # type: ignore[assignment]
-            elif op == "store" and args[0] in places and not read.has(places[args[0]] + args[1]):  # type: ignore[operator]
+                places[instr.dst] = integer(args[1])
+            elif op == "store" and args[0] in places and not read.has(places[args[0]] + integer(args[1])):
                 dropped = True
                 continue
             kept.append(instr)
@@ -159,7 +158,7 @@ class _Scratch:
         if op == "add" and type(args[1]) is int or op == "mov":
             if counts[instr.dst] > 1 or at[0] is None:
                 return False
-            places[instr.dst] = at[0] + (args[1] if op == "add" else 0)  # type: ignore[operator]
+            places[instr.dst] = at[0] + (integer(args[1]) if op == "add" else 0)
         elif op == "load":
             self._read(at[0], args[1], args[2])
         elif op == "store":
@@ -177,32 +176,32 @@ class _Scratch:
                     size = args[2]
                     self._read(start, 0, size.limit if type(size) is Bounded else size)
                 elif not (n == 1 and (args[0] in _READ_TO or args[0] == "get_current_comm")):
-                    self._read(start, 0, _EVERYWHERE)
+                    self._read(start, 0, EVERYWHERE)
         else:
             return op in ("br", "zero")
         return True
 
     def _read(self, start: int | None, offset: Operand, size: Operand) -> None:
         if start is not None:
-            start += offset  # type: ignore[operator]
-            self.reads.append((start, start + size))  # type: ignore[operator]
+            start += integer(offset)
+            self.reads.append((start, start + integer(size)))
 
     def is_read(self, pointer: Operand, offset: Operand, size: Operand) -> bool:
-        return bool(self._read_in(self.places[pointer] + offset, size))  # type: ignore[operator]
+        return bool(self._read_in(self.places[pointer] + integer(offset), integer(size)))
 
-    def _read_in(self, start: int, size: Operand) -> list[tuple[int, int]]:
-        return [(low, high) for low, high in self.reads if low < start + size and high > start]  # type: ignore[operator]
+    def _read_in(self, start: int, size: int) -> list[tuple[int, int]]:
+        return [(low, high) for low, high in self.reads if low < start + size and high > start]
 
     def shrunk(self, instr: Instr) -> list[Instr]:
         """A `zero`, of as few bytes as hold all that is read."""
-        pointer, offset, size = instr.args
-        start = self.places[pointer] + offset  # type: ignore[operator]
+        pointer, offset, size = instr.args[0], integer(instr.args[1]), integer(instr.args[2])
+        start = self.places[pointer] + offset
         inside = self._read_in(start, size)
         if not inside:
             return []
         first = max(start, min([low for low, _ in inside]) & ~7)
-        last = min(start + size, max([high for _, high in inside]) + 7 & ~7)  # type: ignore[operator]
-        return [Instr("zero", NO_REG, (pointer, offset + first - start, last - first), instr.span)]  # type: ignore[operator]
+        last = min(start + size, max([high for _, high in inside]) + 7 & ~7)
+        return [Instr("zero", NO_REG, (pointer, offset + first - start, last - first), instr.span)]
 
 
 def _is_scratch(arg: Operand) -> bool:

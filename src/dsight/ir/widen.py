@@ -7,13 +7,13 @@ before it.
 
 from __future__ import annotations
 
-from dsight.ir.algebra import set_counts
-from dsight.ir.ops import Block, Bounded, Instr, Reg
+from dsight.ir.algebra import Made
+from dsight.ir.ops import Block, Instr, Reg, integer
 from dsight.ir.unread import SCRATCH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dsight.ir.ops import Function, Operand
+    from dsight.ir.ops import Function
 
 
 def widen(function: Function) -> Function:
@@ -26,10 +26,10 @@ def widen(function: Function) -> Function:
             out.append(instr)
             while instr.op == "store" and len(out) > 3 and _neighbours(out[-4:]):
                 made = made or Made(function)
-                if not made.allows(out[-4:]):
+                if not _allowed(made, out[-4:]):
                     break
                 load, store = out[-4:-2]
-                wide = 2 * load.args[2]  # type: ignore[operator]
+                wide = 2 * integer(load.args[2])
                 instr = Instr("store", store.dst, (*store.args[:2], wide, load.dst), store.span)
                 out[-4:] = Instr("load", load.dst, (*load.args[:2], wide), load.span), instr
                 changed = True
@@ -50,38 +50,24 @@ def _neighbours(four: list[Instr]) -> bool:
     return four[2].args == (p, a + size, size) and four[3].args == (q, b + size, size, four[2].dst)
 
 
-class Made:
-    """How the registers of a function are made, and how often they are read."""
+def _allowed(made: Made, four: list[Instr]) -> bool:
+    """Whether the four use registers of their own, to a record, from memory whose alignment is known."""
+    source, record = four[0].args[0], four[1].args[0]
+    assert type(source) is Reg and type(record) is Reg
+    return (
+        all(made.sets[reg] == 1 for reg in (source, record, four[0].dst, four[2].dst))
+        and made.reads[four[0].dst] == made.reads[four[2].dst] == 1
+        and _calls(made.by[record], "ringbuf_reserve")
+        and _aligned(made, source)
+    )
 
-    def __init__(self, function: Function) -> None:
-        self.sets = set_counts(function)
-        self.reads = [0] * function.regs
-        self.by: dict[Operand, Instr] = {}
-        for block in function.blocks:
-            for instr in block.instrs:
-                if instr.dst >= 0:
-                    self.by[instr.dst] = instr
-                for arg in instr.args:
-                    reg = arg.reg if type(arg) is Bounded else arg
-                    if type(reg) is Reg:
-                        self.reads[reg] += 1
 
-    def allows(self, four: list[Instr]) -> bool:
-        source, record = four[0].args[0], four[1].args[0]
-        once = all(self.sets[r] == 1 for r in (source, record, four[0].dst, four[2].dst))  # type: ignore[index]
-        return (
-            once
-            and self.reads[four[0].dst] == self.reads[four[2].dst] == 1
-            and _calls(self.by[record], "ringbuf_reserve")
-            and self._aligned(source)
-        )
-
-    def _aligned(self, pointer: Operand) -> bool:
-        how = self.by[pointer]
-        if how.op == "add" and type(how.args[0]) is Reg:  # this CPU's among the scratch memory of all (maps.LINE)
-            base = self.by[how.args[0]]
-            return base.op == "value" and base.args[1] == 0 and str(base.args[0]).startswith(SCRATCH)
-        return how.op == "slot" or _calls(how, "map_lookup_elem") or how.op == "value" and how.args[1] % 8 == 0  # type: ignore[operator]
+def _aligned(made: Made, pointer: Reg) -> bool:
+    how = made.by[pointer]
+    if how.op == "add" and type(how.args[0]) is Reg:  # this CPU's among the scratch memory of all (maps.LINE)
+        base = made.by[how.args[0]]
+        return base.op == "value" and base.args[1] == 0 and str(base.args[0]).startswith(SCRATCH)
+    return how.op == "slot" or _calls(how, "map_lookup_elem") or how.op == "value" and integer(how.args[1]) % 8 == 0
 
 
 def _calls(instr: Instr, helper: str) -> bool:

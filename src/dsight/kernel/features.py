@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 
+from dsight.bpf import insn
 from dsight.bpf.spec import Insn, MapSpec, ProgramSpec
 from dsight.errors import FeatureError, KernelError, PrivilegeError
 from dsight.kernel import btf, links, maps, programs, sys
@@ -98,10 +99,10 @@ def cast(kind: str, kernel: btf.KernelBtf) -> tuple[int, int] | None:
         for type_id in (0, struct_id):
             if function is None or type_id is None:
                 break
-            call = Insn(0xB7, 1), Insn(0xB7, 2, imm=type_id), Insn(0x85, src=2, imm=function)  # of address 0
-            load = Insn(0x79, 0, 0, 8)
+            of_null = insn.alu_imm(insn.MOV, 1, 0), insn.alu_imm(insn.MOV, 2, type_id), insn.call_kernel(function)
+            code = (*of_null, insn.load(8, 0, 0, 8), *_RETURN)
             try:
-                programs.load(ProgramSpec("probe", kind, (*call, load, *_RETURN), attach), {}, kernel).close()
+                programs.load(ProgramSpec("probe", kind, code, attach), {}, kernel).close()
                 _casts[kind] = function, type_id
                 break
             except KernelError:
