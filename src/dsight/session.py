@@ -21,7 +21,6 @@ from dsight.errors import KernelError
 from dsight.ir.maps import (
     ACTIVE,
     AGG_DROPS,
-    COUNTERS,
     DROPS,
     DYN_DROPS,
     INACTIVE,
@@ -348,13 +347,12 @@ class Session:
         """Tell the sink what has been lost since the last time."""
         counters = self._maps["counters"].lookup(bytes(4))
         assert counters is not None
-        step = 8 * COUNTERS if self._maps["counters"].per_cpu else LINE
-        for cpu in range(len(counters) // step):
+        for cpu in range(len(counters) // LINE):
             for index, what in _LOST:
-                at = step * cpu + 8 * index
+                at = LINE * cpu + 8 * index
                 self._lost(cpu, index, int.from_bytes(counters[at : at + 8], "little"), what)
         for index, what in _LOST_ANYWHERE:
-            each = [counters[at : at + 8] for at in range(8 * index, len(counters), step)]
+            each = [counters[at : at + 8] for at in range(8 * index, len(counters), LINE)]
             self._lost(None, index, sum([int.from_bytes(n, "little") for n in each]), what)
 
     def _lost(self, cpu: int | None, index: int, count: int, what: str) -> None:

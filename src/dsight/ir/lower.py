@@ -230,20 +230,9 @@ class Lowering:
         b.start(good)
 
     def count(self, counter: int) -> None:
-        """Add one to a counter of the session (maps.COUNTERS)."""
+        """Add one to a counter of the session (maps.DROPS and its like)."""
         b = self.b
-        if self.options.cpus:
-            b.emit("xadd", of_cpu(b.emit, "counters", LINE, self.options.cpus, 8 * counter), 0, 8, 1)
-            return
-        key = b.slot_addr(b.shared_slot("zero", 8))
-        b.store(key, 0, 8, 0)
-        found = b.call("map_lookup_elem", MapRef("counters"), key)
-        there, done = b.label("count"), b.label("counted")
-        b.br("eq", found, 0, done, there)
-        b.start(there)
-        b.store(found, counter * 8, 8, b.emit("add", b.load(found, counter * 8, 8), 1))
-        b.jmp(done)
-        b.start(done)
+        b.emit("xadd", of_cpu(b.emit, "counters", LINE, self.options.cpus, 8 * counter), 0, 8, 1)
 
 
 def lower(unit: Unit, storage: Storage, errors: tuple[typed.Clause, ...] = ()) -> list[Function]:
@@ -353,7 +342,7 @@ def _find_scratch(low: Lowering, whole: bool) -> None:
         )
     name = f"scratch_{low.unit.name}"
     cpus, each = low.options.cpus, low.scratch_used + LINE - 1 & -LINE
-    if whole and 0 < cpus * each <= AT_ONCE:  # no lookup: all in one value
+    if whole and cpus * each <= AT_ONCE:  # no lookup: all in one value
         # mmap: memory of vmalloc(), which mm/usercopy.c is done with sooner when something is copied there
         low.storage.maps[name] = MapSpec(name, "array", 4, cpus * each, 1, mmap=True)
         b.set(low.scratch, "mov", of_cpu(b.emit, name, each, cpus))

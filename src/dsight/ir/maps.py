@@ -16,8 +16,7 @@ ZERO = 16  # u64: 0, which the kernel's verifier does not know (ir.paths)
 GLOBALS_START = 24
 
 # Indexes of u64s in what the map counters has for each CPU, in LINE bytes.
-DROPS, AGG_DROPS, DYN_DROPS, SCRATCH_DROPS, SPEC_FAILED, SPEC_DROPS = 0, 1, 2, 3, 4, 5
-COUNTERS = 6
+DROPS, AGG_DROPS, DYN_DROPS, SPEC_FAILED, SPEC_DROPS = 0, 1, 2, 3, 4
 
 NAME_SIZE = 64  # of each part of a probe's name in the map probe_names: u32 id -> provider, module, function, name
 

@@ -42,10 +42,10 @@ _SPLIT = frozenset({"set", "sdiv", "smod"})
 
 
 def join_paths(function: Function, words: str, passed: str = "", cpus: int = 0) -> tuple[Function, int]:
-    """The same function, for the verifier's sake; one with few branches as it is.  What goes through memory goes
-    through the array of one value `passed`, a part of it for each of `cpus` (a power of two above all their
-    numbers), or, where these are not known, `words`, a map of 8 bytes for each CPU (ir.words).  And how many
-    bytes that array's value has, 0 for none."""
+    """The same function, for the verifier's sake; one with few branches as it is.  What is kept in memory, and what
+    goes through it, is in the array of one value `passed`, which has a part for each of `cpus` (a power of two
+    above all their numbers).  0: nothing may be kept; what goes through memory goes through `words`, a map of 8 bytes
+    for each CPU (ir.words).  And how many bytes that array's value has, 0 for none."""
     known = _Registers(function)
     forks = 0
     for block in function.blocks:

@@ -3,7 +3,7 @@
 Maps of a session
     globals       one mmap-able array value: STATE, WALL_OFFSET, ZERO, then the global variables
     ring          the ring buffer of records
-    counters      array of one value, u64s for each CPU (or per-CPU array): see COUNTERS
+    counters      array of one value, u64s for each CPU: see ir.maps
     constants     one read-only array value: string literals, zeroes
     thread        hash, the thread-local variables that are numbers, 8 bytes each; key u64 pid_tgid
     self_NAME     hash, another thread-local variable; the same key, then the tuple, if any
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from dsight import record
 from dsight.errors import fail
-from dsight.ir.maps import COUNTERS, GLOBALS_START, LINE, NAME_SIZE, MapSpec
+from dsight.ir.maps import GLOBALS_START, LINE, NAME_SIZE, MapSpec
 from dsight.lang import typed
 from dsight.lang.types import (
     Array,
@@ -49,7 +49,7 @@ PERCPU_VALUE = 32768  # bytes; the largest value of a per-CPU map (kernel: PCPU_
 
 class Options:
     """The options lowering needs, as numbers.  Sizes in bytes.  `cpus`: a power of two above the numbers of all
-    CPUs there may ever be; 0: not known."""
+    CPUs there may ever be (kernel.maps.cpu_numbers)."""
 
     __slots__ = (
         "strsize", "scratchsize", "bufsize", "aggsize", "dynvarsize", "stackframes", "ustackframes", "jstackframes",
@@ -72,7 +72,7 @@ class Options:
         pcapsize: int = 2048,
         printsize: int = 8 << 10,
         cpu: int = -1,
-        cpus: int = 0,
+        cpus: int = 1,
     ) -> None:
         self.strsize = strsize
         self.scratchsize = scratchsize
@@ -279,14 +279,10 @@ class Storage:
         names = []
         if self.uses_probe_names:
             names.append(MapSpec("probe_names", "hash", 4, 4 * NAME_SIZE, 4096, prealloc=False))
-        cpus = self.options.cpus
-        counters = MapSpec("counters", "percpu_array", 4, COUNTERS * 8, 1)
-        if cpus:
-            counters = MapSpec("counters", "array", 4, LINE * cpus, 1)
         return (
             MapSpec("globals", "array", 4, self.globals_size, 1, mmap=True),
             MapSpec("ring", "ringbuf", 0, 0, self.options.bufsize),
-            counters,
+            MapSpec("counters", "array", 4, LINE * self.options.cpus, 1),
             MapSpec("constants", "array", 4, len(self._constants), 1, readonly=True, initial=bytes(self._constants)),
             *names,
             *self.maps.values(),
