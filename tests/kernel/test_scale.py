@@ -209,3 +209,17 @@ def test_drops_are_said() -> None:
     assert re.search(
         r"dtrace: \d+ aggregation drops on CPU \d", said("-x", "aggsize=1k", "-n", many + "BEGIN { exit(0); }")
     )
+
+
+def test_150_thread_local_variables(here: Machine) -> None:
+    """More of them than the stack has bytes for."""
+    n = 150
+    script = (
+        "BEGIN { " + " ".join([f"self->v{i} = {i + 1};" for i in range(n)]) + " }"
+        "BEGIN { trace(" + " + ".join([f"self->v{i}" for i in range(n)]) + "); }"
+        "BEGIN { " + " ".join([f"self->v{i} = 0;" for i in range(n)]) + " } BEGIN { trace(self->v7); }"
+    )
+    with Trace(script, on=here) as trace:
+        records = [*trace.read(), *trace.stop()]
+    assert [record.values for record in records] == [(n * (n + 1) // 2,), (0,)]
+    assert (trace.faults, trace.lost) == ([], 0)

@@ -72,11 +72,8 @@ def store(low: Lowering, var: typed.Variable, value: int) -> int:
     b.start(missing)
     b.br("eq", value, 0, done, make)
     b.start(make)
-    words = b.slot_addr(b.shared_slot("thread", low.storage.thread_size))
-    b.emit("zero", words, 0, low.storage.thread_size)
-    b.store(words, at, size, value)
     full, made = b.label("full"), b.label("made")
-    b.call("map_update_elem", MapRef(THREAD), _key(low), words, 0)
+    b.call("map_update_elem", MapRef(THREAD), _key(low), _zeroes(low, b.reg()), 0)
     b.set(found, "call", "map_lookup_elem", MapRef(THREAD), _key(low))
     b.br("eq", found, 0, full, made)
     b.start(full)
@@ -84,6 +81,7 @@ def store(low: Lowering, var: typed.Variable, value: int) -> int:
     b.set(held, "mov", 0)
     b.jmp(done)
     b.start(made)
+    b.store(found, at, size, value)
     if isinstance(all_words, Reg):
         b.set(all_words, "mov", found)
     b.jmp(done)
@@ -100,17 +98,16 @@ def give_back(low: Lowering) -> None:
     look, gone, done = b.label("zeroed"), b.label("give_back"), b.label("given_back")
     b.br("eq", found, 0, done, look)
     b.start(look)
-    words = [b.load(found, at, 8) for at in range(0, low.storage.thread_size, 8)]
-    left = words[0]
-    for word in words[1:]:
-        left = b.emit("or", left, word)
+    left = b.load(found, 0, 8)
+    for at in range(8, low.storage.thread_size, 8):
+        left = b.emit("or", left, b.load(found, at, 8))
     b.br("eq", left, 0, gone, done)
     b.start(gone)
     b.call("map_delete_elem", MapRef(THREAD), _key(low))
     b.set(found, "mov", 0)
     all_words = low.known.get(WORDS)
     if isinstance(all_words, Reg):
-        _no_words(low, all_words)
+        _zeroes(low, all_words)
     b.jmp(done)
     b.start(done)
 
@@ -152,7 +149,7 @@ def _words(low: Lowering) -> Reg:
             b.set(made, "mov", found)
             b.br("eq", made, 0, none, there)
             b.start(none)
-            _no_words(low, made)
+            _zeroes(low, made)
             b.jmp(there)
             b.start(there)
 
@@ -163,5 +160,7 @@ def _words(low: Lowering) -> Reg:
     return words
 
 
-def _no_words(low: Lowering, words: Reg) -> None:
+def _zeroes(low: Lowering, words: Reg) -> Reg:
+    """Has the register point to an element of zeroes."""
     low.b.set(words, "value", "constants", low.storage.zeroes(low.storage.thread_size))
+    return words
