@@ -144,9 +144,9 @@ class RecordLayout(Value):
 class AggLayout(Value):
     """One aggregation: where it is, how a key and a value look.
 
-    Keys are a struct of `keys` fields padded to `key_size` (0: no key); the map
-    is a per-CPU hash, or a per-CPU array of one entry where there is no key.
-    A value is u64s, by `func`:
+    Keys are a struct of `keys` fields padded to `key_size` (0: no key).  The map is a per-CPU hash;
+    where there is no key it is an array of one value in which each CPU has `each` bytes, by its number.
+    What a CPU has is u64s, by `func`:
 
     count        n
     sum          i64 total; without a key also u64 seen (0: never)
@@ -158,7 +158,8 @@ class AggLayout(Value):
     llquantize   params (factor, low, high, steps): see `bounds`
 
     Distributions may have more words than buckets.  A value too large for a per-CPU map lies in
-    a map all CPUs share (a hash, or an array of one entry).
+    a map all CPUs share (a hash).  Where there is no key and one value cannot have room for all CPUs
+    (`each` is 0), the map is a per-CPU array of one entry, or an array all CPUs share.
     """
 
     id: int
@@ -170,6 +171,11 @@ class AggLayout(Value):
     map: str  # name of its map
     params: tuple[int, ...] = ()
     signed: bool = True  # whether the aggregated value was a signed integer
+    each: int = 0  # a multiple of a cache line's bytes; 0: see above
+
+    def parts(self, values: bytes) -> list[bytes]:
+        """The value of each CPU, from all that the map has for one key."""
+        return [values[at : at + self.value_size] for at in range(0, len(values), self.each or self.value_size)]
 
 
 QUANTIZE_WORDS = 128

@@ -16,6 +16,7 @@ from __future__ import annotations
 import select
 import time
 from errno import E2BIG, EINVAL, ENOMEM
+from struct import pack
 
 from dsight.errors import KernelError
 from dsight.ir.maps import (
@@ -226,11 +227,13 @@ class Session:
 
     def aggregation_entries(self, layout: AggLayout) -> list[tuple[bytes, list[bytes]]]:
         """Each key of an aggregation and its value on each CPU."""
-        size = layout.value_size
-        return [
-            (key if layout.keys else b"", [values[at : at + size] for at in range(0, len(values), size)])
-            for key, values in self._maps[layout.map].items()
-        ]
+        made = self._maps[layout.map]
+        if layout.each:
+            # Programs write meanwhile.  As u64s, for copied as bytes one may come out as neither old nor new; from the
+            # end, for that there is a value (min, max) is stored behind it, and after it.
+            words = made.memory().cast("Q")[::-1].tolist()
+            return [(b"", layout.parts(pack(f"={len(words)}Q", *reversed(words))))]
+        return [(key if layout.keys else b"", layout.parts(values)) for key, values in made.items()]
 
     def elements(self, variable: str) -> list[tuple[bytes, bytes]]:
         """Keys and values of a global associative array."""

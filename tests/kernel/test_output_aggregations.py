@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from math import isqrt
 
 import pytest
 
+from dsight.api import Trace
+from dsight.consumer.aggregate import Aggregations, bucket_values
+from dsight.ir.text import show
+from dsight.kernel import maps
+from dsight.lang.macros import Macros
 from dsight.machine import Machine
 from dsight.record import bounds
+from dsight.source import Source
 from dsight.testing.differential import compare
 
 pytestmark = pytest.mark.kernel
@@ -101,3 +108,89 @@ def test_a_distribution_larger_than_a_per_cpu_map_takes(machine):
 def test_a_sum_of_zero_is_a_value(machine):
     outcome = compare("BEGIN { @a = sum(0); @b = sum(5); @b = sum(-5); exit(0); } ERROR { @c = sum(1); }", on=machine)
     assert outcome.aggregations == {"a": {(): 0}, "b": {(): 0}, "c": {}}
+
+
+EVERY = (
+    "@n = count(); @sum = sum(x); @avg = avg(x); @dev = stddev(x); @min = min(x); @max = max(x); "
+    "@q = quantize(x); @l = lquantize(x, 0, 1000, 10); @ll = llquantize(x, 10, 0, 3, 10);"
+)
+
+
+def test_without_keys_nothing_is_looked_up(machine):
+    def text(script: str) -> str:
+        compiled, _ = machine.compile([Source("script", script)], Macros.of_process())
+        return "".join(show(f) for p in compiled.programs for f in p.functions)
+
+    of_none, of_one = f"BEGIN {{ x = pid; {EVERY} }}", "BEGIN { @[pid] = count(); }"
+    assert "map_lookup_elem" not in text(of_none) and "map_lookup_elem" in text(of_one)
+
+
+def test_where_one_value_has_no_room_for_all_cpus(machine, monkeypatch):
+    monkeypatch.setattr(maps, "cpu_numbers", lambda: 4096)
+    script = "BEGIN { @n = count(); @q = quantize(5); @l = lquantize(30000, 0, 60000); exit(0); }"
+    compiled, _ = machine.compile([Source("script", script)], Macros.of_process())
+    found = [(m.kind, m.value_size) for m in compiled.maps if m.name.startswith("agg_")]
+    assert found == [("array", 4096 * 64), ("percpu_array", 1024), ("array", 8 << 16)]
+    outcome = compare(script, on=machine).aggregations
+    assert outcome["n"] == {(): 1}
+    assert (outcome["q"][()][67], sum(outcome["q"][()])) == (1, 1)
+    assert (outcome["l"][()][30001], sum(outcome["l"][()])) == (1, 1)
+
+
+def test_what_several_cpus_counted_is_one_value_and_can_be_cleared():
+    """This process calls lseek() with different numbers on each CPU it may run on."""
+    allowed = os.sched_getaffinity(0)
+    null = os.open(os.devnull, os.O_RDONLY)
+    script = f"syscall::lseek:entry /pid == $pid && arg0 == {null}/ {{ x = arg1; {EVERY} }}"
+
+    def count(numbers: dict[int, list[int]]) -> None:
+        for cpu, values in numbers.items():
+            os.sched_setaffinity(0, {cpu})
+            for value in values:
+                os.lseek(null, value, os.SEEK_SET)
+
+    def seen() -> dict[str, object]:
+        here.release()
+        return {layout.name: here.snapshot(layout.id).get(()) for layout in trace.image.aggs}
+
+    def expected(numbers: dict[int, list[int]]) -> dict[str, object]:
+        flat = [v for values in numbers.values() for v in values]
+        n, total = len(flat), sum(flat)
+        out: dict[str, object] = {"n": n, "sum": total, "avg": total // n, "min": min(flat), "max": max(flat)}
+        out["dev"] = isqrt((n * sum(v * v for v in flat) - total**2) // (n * n))
+        for layout in trace.image.aggs:
+            if layout.name in ("q", "l", "ll"):
+                labels = bucket_values(layout)
+                counts = dict.fromkeys(labels, 0)
+                for v in flat:
+                    counts[max(label for label in labels if label <= v)] += 1
+                out[layout.name] = tuple(counts.values())
+        return out
+
+    first = {cpu: [3 + n, 700 - 100 * (n % 5), 3 + n] for n, cpu in enumerate(sorted(allowed))}
+    second = {cpu: [50 + n] * 4 for n, cpu in enumerate(sorted(allowed))}
+    try:
+        with Trace(script) as trace:
+            here = Aggregations(trace.image.aggs, trace.session.aggregation_entries, trace.session.erase)
+            assert set(seen().values()) == {None}
+            count(first)
+            assert seen() == expected(first)
+            for layout in trace.image.aggs:
+                here.clear(layout.id)
+            assert {name: value for name, value in seen().items() if type(value) is int} == dict.fromkeys(
+                ("n", "sum", "avg", "dev", "min", "max"), 0
+            )
+            count(second)
+            assert seen() == expected(second)
+            for layout in trace.image.aggs:
+                here.trunc(layout.id)
+            assert set(seen().values()) == {None}
+            count(first)
+            assert seen() == expected(first)
+            for layout in trace.image.aggs:
+                here.normalize(layout.id, 3)
+            assert seen()["sum"] == expected(first)["sum"] // 3
+            assert trace.lost == 0
+    finally:
+        os.sched_setaffinity(0, allowed)
+        os.close(null)

@@ -1,5 +1,7 @@
 """Aggregating functions: one update of a value in an aggregation's map (record.AggLayout).
 
+Without a key the value is this CPU's part of the map's only one: there is nothing to look up.
+
 A probe may fire in an interrupt while another on the same CPU is here, and large distributions
 are shared by all CPUs: additions are atomic.  min, max and the carry of stddev's squares are not.
 """
@@ -7,6 +9,7 @@ are shared by all CPUs: additions are atomic.  min, max and the carry of stddev'
 from __future__ import annotations
 
 from dsight.ir import lower_expr, lower_stack, lower_text
+from dsight.ir.build import of_cpu
 from dsight.ir.maps import AGG_DROPS
 from dsight.ir.ops import MapRef, Reg
 from dsight.ir.storage import QUANTIZE_ZERO
@@ -24,6 +27,9 @@ def aggregate(low: Lowering, stmt: typed.AggStmt) -> None:
     layout = low.storage.aggs[stmt.agg.id]
     value: int = lower_expr.scalar(low, stmt.value) if stmt.value is not None else 1
     weight: int = lower_expr.scalar(low, stmt.weight) if stmt.weight is not None else 1
+    if layout.each:
+        _update(low, layout, of_cpu(b.emit, layout.map, layout.each, low.options.cpus), value, weight)
+        return
     result = b.reg()
     if layout.key_size:
         pointer, offset = low.buffer("key", layout.key_size)
@@ -48,12 +54,16 @@ def aggregate(low: Lowering, stmt: typed.AggStmt) -> None:
     low.count(AGG_DROPS)
     b.jmp(done)
     b.start(there)
-    if layout.func in _BUCKETS:
-        _bump(low, result, _BUCKETS[layout.func](low, layout, value), layout.value_size // 8, weight)
-    else:
-        _UPDATES[layout.func](low, layout, result, value)
+    _update(low, layout, result, value, weight)
     b.jmp(done)
     b.start(done)
+
+
+def _update(low: Lowering, layout: AggLayout, at: Reg, value: int, weight: int) -> None:
+    if layout.func in _BUCKETS:
+        _bump(low, at, _BUCKETS[layout.func](low, layout, value), layout.value_size // 8, weight)
+    else:
+        _UPDATES[layout.func](low, layout, at, value)
 
 
 def _count(low: Lowering, layout: AggLayout, at: Reg, value: int) -> None:

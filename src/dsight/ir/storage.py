@@ -11,7 +11,7 @@ Maps of a session
     spec_free     queue of the ids of speculations that are not in use
     spec_serial   one array value of u64s by speculation id: how often it has been given out
     spec_live     hash, speculations in use: u64 key (serial << 32 | id) to u64 bytes recorded
-    agg_ID        per-CPU hash or array, aggregation
+    agg_ID        per-CPU hash, aggregation; without a key an array of one value, with a part for each CPU
     scratch_UNIT  array of one value, the scratch memory of one program for each CPU (or per-CPU array)
     passed_PART   likewise of one program, numbers that the verifier is to know nothing of (ir.paths)
     words_UNIT    likewise, numbers for which its stack has no room (ir.words)
@@ -243,6 +243,8 @@ class Storage:
         return found
 
     def _lay_aggregation(self, agg: typed.Aggregation, named: dict[tuple[int, int], str]) -> AggLayout:
+        from dsight.ir.lower import AT_ONCE
+
         keys = [
             name_field(named[agg.id, i], self._script) if (agg.id, i) in named else self._key_field(t)
             for i, t in enumerate(agg.keys)
@@ -255,12 +257,18 @@ class Storage:
             words = 2
         per_cpu = "percpu_" if words * 8 <= PERCPU_VALUE else ""
         name = f"agg_{agg.id}"
-        if key_size:
+        each = 0 if key_size else words * 8 + LINE - 1 & -LINE
+        if each * self.options.cpus > AT_ONCE:
+            each = 0
+        if each:
+            # mmap: the session reads word by word, each as some program left it
+            self.maps[name] = MapSpec(name, "array", 4, each * self.options.cpus, 1, mmap=True)
+        elif key_size:
             entries = max(256, self.options.aggsize // (key_size + words * 8 + 64))
             self.maps[name] = MapSpec(name, f"{per_cpu}hash", key_size, words * 8, entries, prealloc=False)
         else:
             self.maps[name] = MapSpec(name, f"{per_cpu}array", 4, words * 8, 1)
-        return AggLayout(agg.id, agg.name, agg.func, fields, key_size, words * 8, name, agg.params, agg.signed)
+        return AggLayout(agg.id, agg.name, agg.func, fields, key_size, words * 8, name, agg.params, agg.signed, each)
 
     def constant(self, data: bytes) -> int:
         """Offset of these bytes in the constants map."""

@@ -182,7 +182,8 @@ def entries_of(machine: interp.Machine) -> Callable[[AggLayout], list[tuple[byte
     """What Aggregations asks for an aggregation's keys and values."""
 
     def fetch(layout: AggLayout) -> list[tuple[bytes, list[bytes]]]:
-        return [(key if layout.keys else b"", [value]) for key, value in machine.maps[layout.map].items().items()]
+        found = machine.maps[layout.map].items()
+        return [(key if layout.keys else b"", layout.parts(values)) for key, values in found.items()]
 
     return fetch
 

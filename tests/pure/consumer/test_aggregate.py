@@ -101,6 +101,19 @@ def test_quantize_of_the_extremes():
     assert finish(unsigned, merge(unsigned, [kernel(unsigned, [2**64 - 1])]))[-1] == 1
 
 
+def test_the_parts_of_one_value_for_all_cpus():
+    """Of four CPUs, each with a cache line of its own; the others of the map follow each other."""
+    layout = agg("avg", keys=()).replace(each=64)
+    cpus = [[3, -5], [], [2**40], []]
+    values = b"".join([kernel(layout, cpu).ljust(64, b"\0") for cpu in cpus])
+    assert layout.parts(values) == [kernel(layout, cpu) for cpu in cpus]
+    assert merge(layout, layout.parts(values)) == (3, 2**40 - 2)
+    assert layout.replace(each=0).parts(values[:16] + values[128:144]) == [
+        kernel(layout, cpus[0]),
+        kernel(layout, cpus[2]),
+    ]
+
+
 def test_bounds():
     assert bounds("lquantize", (0, 100, 25)) == (0, 25, 50, 75, 100)
     # Guide, llquantize: factor 10, magnitudes 3 to 5, 5 steps
