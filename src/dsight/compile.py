@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from dsight.btf.types import Type
     from dsight.lang.macros import Macros
+    from dsight.ir.unread import Read
     from dsight.providers.registry import Registry
 
 # What loads a program of each means.
@@ -126,10 +127,8 @@ def check_script(
 def compile_script(script: typed.Script, registry: Registry, options: Options) -> Compiled:
     """Typed tree to specs.  Raises CompileError for what is not supported yet."""
     from dsight.ir.lower import lower
-    from dsight.ir.narrow import narrow
     from dsight.ir.passes import optimise
-    from dsight.ir.unread import drop_unread, globals_read
-    from dsight.ir.widen import widen
+    from dsight.ir.unread import globals_read
     from dsight.ir.words import used
 
     storage = Storage(script, options, registry.direct)
@@ -141,7 +140,7 @@ def compile_script(script: typed.Script, registry: Registry, options: Options) -
     read = globals_read([f for *_, functions in lowered for f in functions])
     programs = []
     for plan, unit, functions in lowered:
-        made = [_part(narrow(widen(drop_unread(f, read))), unit, registry, storage) for f in functions]
+        made = [_program(f, read, unit, registry, storage) for f in functions]
         if size := max([used(f) for f, _ in made]):
             storage.maps[words_map(unit)] = MapSpec(words_map(unit), "percpu_array", 4, size, 1)
         programs.append(Program(plan, unit, *made[0], tuple(made[1:])))
@@ -171,6 +170,33 @@ def words_map(unit: Unit) -> str:
     return f"words_{unit.name}"
 
 
+def _program(
+    function: Function, read: Read, unit: Unit, registry: Registry, storage: Storage
+) -> tuple[Function, ProgramSpec]:
+    """One program of a unit, of an optimised function; each of its ways for itself where this can be done."""
+    from dsight.ir.narrow import narrow
+    from dsight.ir.passes import optimise
+    from dsight.ir.sink import sink
+    from dsight.ir.unread import drop_unread
+    from dsight.ir.ways import follow
+    from dsight.ir.webs import split
+    from dsight.ir.widen import widen
+
+    def finished(function: Function) -> Function:
+        return narrow(widen(drop_unread(function, read)))
+
+    direct = storage.direct(unit.kind)
+    if direct is not None and direct[1] == 0:
+        followed = follow(function)
+        if followed.blocks is not function.blocks:
+            followed = optimise(split(followed))
+        try:
+            return _part(sink(finished(followed)), unit, registry, storage)
+        except CompileError:
+            pass  # it takes too much of the stack
+    return _part(finished(function), unit, registry, storage)
+
+
 def _part(function: Function, unit: Unit, registry: Registry, storage: Storage) -> tuple[Function, ProgramSpec]:
     """One program of a unit, optimised.  Where the stack is too small, what is kept longest goes to memory."""
     from dsight.bpf.compile import compile_function
@@ -188,6 +214,8 @@ def _part(function: Function, unit: Unit, registry: Registry, storage: Storage) 
     try:
         return function, compile_function(function, unit.kind, unit.attach, bpf_loop)
     except CompileError as e:
+        if function.followed:
+            raise
         error = e
     for length in (400, 100, 25, 6):
         spilled = spill(function, words_map(unit), length)

@@ -17,6 +17,7 @@ from dsight.bpf.select import RULES, Emitter
 from dsight.bpf.spec import ProgramSpec
 from dsight.errors import fail
 from dsight.ir.build import targets
+from dsight.ir.ops import CLOBBERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,7 +103,15 @@ def _compile(function: Function, stack: int, comes_in: int, bpf_loop: bool) -> t
             if start >= next_island:
                 islands.append(start)
                 next_island = start + ISLAND
+            saved = allocation.saved.get(e.at) if instr.op in CLOBBERS else None
+            if saved is not None:
+                e.touched = True
+                for r, slot in saved:
+                    code.append(bpf.store(8, bpf.FP, slot, r))
             RULES[instr.op](e, instr)
+            if saved is not None:
+                for r, slot in saved:
+                    code.append(bpf.load(8, r, bpf.FP, slot))
             if e.holds or e.touched:
                 e.note()
             e.noted, e.forked, e.touched = len(code), False, False

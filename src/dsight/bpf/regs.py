@@ -1,29 +1,34 @@
 """Where each virtual register lives: a machine register, a stack slot, or nowhere.
 
-In: the blocks of an ir.ops.Function, every jump forward.  Out: an Allocation.  Linear scan:
+In: the blocks of an ir.ops.Function, every jump forward.  Out: an Allocation.
 
-- Jumps only go forward, so a register is live at most from its first to its last mention in
-  block order.  That one interval is all we know of it, and it has one place for all its life.
-- Calls and composite operations (CLOBBERS) lose r0-r5.  What lives across one goes to r6-r9;
-  the rest goes to r0-r5, of which two are always left free for `select` to work with.
-- Where registers run out, the interval with the fewest mentions for its length lives in an
-  8-byte stack slot: always a whole one, so that the verifier keeps a pointer's type.
+- A virtual register has one place wherever it is live, and no claim to it elsewhere.  Where it is live is
+  said in *gaps*: gap n is before instruction n in block order, n + 1 behind it, a set of gaps one integer.
+- How often a block runs is guessed: a branch goes either way as often, but to SELDOM blocks never.  First come
+  those with the most mentions for the time they are live; those that get no register live in an 8-byte stack slot:
+  always a whole one, so that the verifier keeps a pointer's type.
+- Calls and composite operations (CLOBBERS) lose r0-r5.  What lives across one goes to r6-r9; what lives across
+  none but in blocks that never run goes to any, and is saved there.  Of r0-r5, two are always left free for
+  `select` to work with.
 - What is cheaper to make again than to keep (Again) has no place: constants, addresses of stack
   slots, and addresses of map values that are used once or would have to survive a call.
-- All `ctx` operations share one interval, which starts in r1 at the program's entry.
+- All `ctx` operations share one register, which comes in as r1 at the program's entry.
 """
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from math import log2
 
 from dsight.bpf.insn import signed64
 from dsight.errors import fail
+from dsight.ir.build import targets
 from dsight.ir.ops import CLOBBERS, Bounded, Reg
 from dsight.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dsight.ir.ops import Block, Function, Instr
 
     # ("imm", number), ("fp", offset from the frame pointer), ("value", map, offset)
@@ -33,108 +38,206 @@ if TYPE_CHECKING:
 
 STACK = 512  # bytes; include/linux/filter.h, MAX_BPF_STACK
 
-_CALLER, _CALLEE = 0b0000111111, 0b1111000000
 _CALLER_USED = 4  # at most; the other two are for `select`
 # r1-r3 late: they are wanted most, by the arguments of calls
-_CALLER_ORDER, _CALLEE_ORDER = (0, 5, 4, 3, 2, 1), (6, 7, 8, 9)
-MANY = 30  # reads of what is worth a register of its own however long it is kept: the pointers a whole program uses
+_ANY, _CALLEE = (0, 5, 4, 3, 2, 1, 6, 7, 8, 9), (6, 7, 8, 9)
+_STEPS = 0.7  # of worth, by a factor of two
 _ROOMY = 64  # bytes of stack slots that are not worth sharing
-_SPILLED = -(1 << 30)  # a stack slot, to be chosen by _stack
+
+# Blocks named so run when something is wrong, or lacking (ir.lower).
+SELDOM = ("fault", "bad", "full", "zero", "agg_full")
+_NEVER = 1e-6  # how often such a block runs
 
 
 class Allocation(Value):
     """`places`: by virtual register, the context pointer's last; None where it is never read.
-    `busy`: for each instruction in block order, the machine registers in use while it runs, as bits.
+    `taken`: by machine register, the gaps in which it has something, as bits.
+    `busy`: for each instruction in block order, those of r0-r5 in use while it runs, as bits.
+    `saved`: for instructions that lose them, the registers to keep meanwhile, and the stack slots for them.
     `depth`: bytes of stack in use."""
 
     places: list[Place | None]
-    busy: list[int]
+    taken: list[int]
+    busy: list[int] | bytearray
+    saved: dict[int, list[tuple[int, int]]]
     depth: int
 
 
 def allocate(function: Function, blocks: tuple[Block, ...], stack: int = STACK) -> Allocation:
     """Raises CompileError where the stack does not hold what has to be kept."""
-    live = _Intervals(function.regs)
+    live = _Live(function.regs)
     live.collect(blocks)
     frame, depth = _frame(function, blocks, live)
     live.make_again(frame)
     live.join_contexts()
-    busy = _scan(live, blocks)
-    depth = _spill(live, depth)
+    places = _Places(live)
+    places.give()
+    depth, saved = places.to_stack(depth)
     if depth > stack:
         span = next((i.span for b in blocks for i in b.instrs if i.span), None)
         message = f"the clause needs {depth} bytes of kernel stack, and there are {stack}"
         raise fail("D_UNKNOWN", message, span, "split it into several clauses, or use fewer values at once")
     for v in live.contexts:
         live.places[v] = live.places[live.ctx]
-    return Allocation(live.places, busy, depth)
+    return Allocation(live.places, places.taken, places.busy(), saved, depth)
 
 
-class _Intervals:
+def _weights(blocks: tuple[Block, ...]) -> list[float]:
+    """How often each block runs."""
+    found = []
+    coming: dict[str, float] = {blocks[0].label: 1.0}
+    for block in blocks:
+        weight = max(coming[block.label], _NEVER)
+        found.append(weight)
+        labels = targets(block.instrs[-1])
+        often = [label for label in labels if not label.startswith(SELDOM)]
+        for label in labels:
+            share = weight / len(often) if label in often else _NEVER
+            coming[label] = coming.get(label, 0.0) + share
+    return found
+
+
+class _Live:
     """What is known of each virtual register, by number; the context pointer comes last (`ctx`)."""
 
     def __init__(self, regs: int) -> None:
         n = regs + 1
         self.ctx = regs
-        # Positions, in block order, of the first and last mention
-        self.first, self.last = [-1] * n, [-1] * n
+        self.first = [-1] * n  # the position, in block order, where it is read first
         self.sets, self.reads = [0] * n, [0] * n
-        # Clobbering instructions passed when it was set first, and when it was mentioned last
-        self.born, self.died = [0] * n, [0] * n
+        self.mentions = [0.0] * n  # how often it is set or read when the program runs
+        self.gaps: list[list[int]] = [[] for _ in range(n)]  # where it is live: start, end, start, end, ...
         self.wants = [-1] * n  # the machine register that would suit it; -1: any
+        self.near: list[list[int]] = [[] for _ in range(n)]  # registers with which it would share one best
         self.places: list[Place | None] = [None] * n
         self.contexts: list[Reg] = []  # registers that are the context pointer and nothing else
-        self.same: dict[int, int] = {}  # those of them mentioned last: self.ctx
+        self.pinned: set[int] = set()  # those that must not be spilled
+        self.clobbers: dict[int, Instr] = {}  # by position
+        self.lost = self.lost_often = 0  # positions of clobbering instructions, and of those that are run, as bits
+        self.elapsed: list[float] = []  # by gap: how many instructions are run in those before it
         self._simple: list[Instr] = []  # what might be made again
-        self._ctx: list[tuple[Reg, int, int]] = []  # `ctx` operations: register, position, clobbers passed
+        self._ctx: list[Reg] = []  # what `ctx` operations set
 
     def collect(self, blocks: tuple[Block, ...]) -> None:
-        last, sets, reads, died, wants = self.last, self.sets, self.reads, self.died, self.wants
-        at, clobbers = -1, 0
-        for block in blocks:
-            for instr in block.instrs:
-                at += 1
-                op = instr.op
-                for arg in instr.args:
+        weights = _weights(blocks)
+        elapsed, total = self.elapsed, 0.0
+        for block, weight in zip(blocks, weights):
+            count = len(block.instrs)
+            elapsed += [total + weight * n for n in range(count)]
+            total += weight * count
+        at = len(elapsed)
+        elapsed += [total, total]
+        first, sets, reads, mentions, wants, gaps, near = (
+            self.first, self.sets, self.reads, self.mentions, self.wants, self.gaps, self.near,
+        )  # fmt: skip
+        until = [-1] * len(first)  # where the register ends that is live now; -1: it is not
+        bits: dict[int, int] = {}  # of registers that are live where blocks meet
+        reg_of: list[int] = []
+        live_at: dict[str, int] = {}
+        context = (Reg(self.ctx),)
+        now = 0
+        for number in range(len(blocks) - 1, -2, -1):
+            live = 0
+            if number >= 0:
+                block, weight = blocks[number], weights[number]
+                for label in targets(block.instrs[-1]):
+                    live |= live_at[label]
+            changed = now ^ live
+            while changed:
+                low = changed & -changed
+                changed ^= low
+                v = reg_of[low.bit_length() - 1]
+                if until[v] >= 0:
+                    gaps[v] += (at, until[v])
+                    until[v] = -1
+                else:
+                    until[v] = at
+            if number < 0:
+                break
+            opened = []
+            for instr in reversed(block.instrs):
+                at -= 1
+                op, v, args = instr.op, instr.dst, instr.args
+                if v >= 0:
+                    if until[v] >= 0:
+                        gaps[v] += (at + 1, until[v])
+                        until[v] = -1
+                        if v in bits:
+                            live &= ~bits[v]
+                    else:
+                        gaps[v] += (at + 1, at + 2)
+                    sets[v] += 1
+                    mentions[v] += weight
+                    if op == "ctx":
+                        self._ctx.append(v)
+                        args = context
+                    elif op == "mov" or op == "slot" or op == "value":
+                        self._simple.append(instr)
+                    if op != "load" and op != "peek" and args and type(args[0]) is Reg:
+                        near[v].append(args[0])
+                        near[args[0]].append(v)
+                if op in CLOBBERS:
+                    self.clobbers[at] = instr
+                    if op == "call":
+                        for n, arg in enumerate(args):
+                            if type(arg) is Reg:
+                                wants[arg] = n
+                            elif type(arg) is Bounded:
+                                wants[arg.reg] = n
+                    elif op == "cast" and type(args[0]) is Reg:
+                        wants[args[0]] = 1
+                    if v >= 0 and wants[v] < 0:
+                        wants[v] = 0
+                elif op == "ret" and type(args[0]) is Reg:
+                    wants[args[0]] = 0
+                for arg in args:
                     if type(arg) is Reg:
                         v = arg
                     elif type(arg) is Bounded:
                         v = arg.reg
                     else:
                         continue
-                    last[v] = at
+                    if until[v] < 0:
+                        until[v] = at + 1
+                        opened.append(v)
+                    first[v] = at
                     reads[v] += 1
-                    died[v] = clobbers
-                if op in CLOBBERS:
-                    clobbers += 1
-                    if op == "call":
-                        for n, arg in enumerate(instr.args):
-                            if type(arg) is Reg:
-                                wants[arg] = n
-                            elif type(arg) is Bounded:
-                                wants[arg.reg] = n
-                    elif op == "cast" and type(instr.args[0]) is Reg:
-                        wants[instr.args[0]] = 1
-                elif op == "mov" or op == "slot" or op == "value":
-                    self._simple.append(instr)
-                elif op == "ctx":
-                    self._ctx.append((instr.dst, at, clobbers))
-                elif op == "ret" and type(instr.args[0]) is Reg:
-                    wants[instr.args[0]] = 0
-                v = instr.dst
-                if v >= 0:
-                    if not sets[v]:
-                        self.first[v] = at
-                        self.born[v] = clobbers
-                    sets[v] += 1
-                    last[v] = at
-                    died[v] = clobbers
+                    mentions[v] += weight
+            for v in opened:
+                if until[v] >= 0:
+                    bit = bits.get(v)
+                    if bit is None:
+                        bit = bits[v] = 1 << len(bits)
+                        reg_of.append(v)
+                    live |= bit
+            now = live_at[block.label] = live
+        lost, often = bytearray(len(elapsed) + 7 >> 3), bytearray(len(elapsed) + 7 >> 3)
+        for at, instr in self.clobbers.items():
+            lost[at >> 3] |= 1 << (at & 7)
+            if elapsed[at + 1] - elapsed[at] > 2 * _NEVER:
+                often[at >> 3] |= 1 << (at & 7)
+        self.lost, self.lost_often = int.from_bytes(lost, "little"), int.from_bytes(often, "little")
+        self._pin(blocks)
+
+    def _pin(self, blocks: tuple[Block, ...]) -> None:
+        """Before 5.11 the verifier forgets what a spilled record pointer is
+        (744ea4e3885e, "bpf: support PTR_TO_MEM{,_OR_NULL} register spilling")."""
+        pinned = self.pinned
+        if not any([instr.args[0] == "ringbuf_reserve" for instr in self.clobbers.values()]):
+            return
+        for block in blocks:
+            for instr in block.instrs:
+                if instr.op == "call":
+                    if instr.args[0] == "ringbuf_reserve":
+                        pinned.add(instr.dst)
+                elif pinned and instr.op in ("mov", "add") and instr.args[0] in pinned:
+                    pinned.add(instr.dst)
 
     def make_again(self, frame: dict[str, int]) -> None:
         """Gives those their place that are made again at each use; not those set more than once."""
         for instr in self._simple:
             v, what = instr.dst, instr.args[0]
-            if self.sets[v] > 1:
+            if self.sets[v] > 1 or not self.reads[v]:
                 continue
             if instr.op == "slot":
                 assert type(what) is str
@@ -142,125 +245,158 @@ class _Intervals:
             elif instr.op == "value":
                 offset = instr.args[1]
                 assert type(what) is str and type(offset) is int
-                if self.reads[v] == 1 or self.crosses(v):
+                if self.reads[v] == 1 or self.across(self.mask(v)) & self.lost:
                     self.places[v] = ("value", what, offset)
             elif type(what) is int:
                 self.places[v] = ("imm", signed64(what))
 
     def join_contexts(self) -> None:
-        """Makes one interval, from the entry to the last mention, of all registers only `ctx` sets."""
+        """Makes one of all registers only `ctx` sets."""
         ctx = self.ctx
-        for v, at, clobbers in self._ctx:
-            if self.sets[v] > 1:  # copied there
-                self._mention(ctx, at, clobbers, 1)
-            elif self.reads[v]:
+        self.wants[ctx] = 1  # where it comes in
+        for v in self._ctx:
+            if self.sets[v] == 1 and self.reads[v]:
                 self.contexts.append(v)
-                self.places[v] = _SPILLED  # not _scan's business: allocate() says where
-                self._mention(ctx, self.last[v], self.died[v], self.reads[v])
-        if self.reads[ctx]:
-            self.sets[ctx] = 1
-            self.wants[ctx] = 1  # where it comes in
-        for v in self.contexts:
-            if self.last[v] == self.last[ctx]:
-                self.same[v] = ctx
-            else:
-                self.last[v] = -1  # does not end the interval
+                self.gaps[ctx] += self.gaps[v]
+                self.mentions[ctx] += self.mentions[v]
 
-    def _mention(self, v: int, at: int, clobbers: int, reads: int) -> None:
-        self.reads[v] += reads
-        self.last[v] = max(self.last[v], at)
-        self.died[v] = max(self.died[v], clobbers)
+    def mask(self, v: int) -> int:
+        """The gaps in which it is live."""
+        found = 0
+        gaps = self.gaps[v]
+        for n in range(0, len(gaps), 2):
+            found |= (1 << gaps[n + 1]) - (1 << gaps[n])
+        return found
 
-    def crosses(self, v: int) -> bool:
-        """Whether it lives across a clobbering instruction."""
-        return self.died[v] > self.born[v]
+    @staticmethod
+    def across(mask: int) -> int:
+        """The positions of the instructions that something is live before and behind of."""
+        return mask & mask >> 1
 
     def worth(self, v: int) -> float:
-        """How much is won by keeping it in a register: mentions for its length."""
-        return (self.reads[v] + self.sets[v]) / (self.last[v] - self.first[v] + 1)
+        """How much is won by keeping it in a register: mentions for the time it is live."""
+        gaps, elapsed, time = self.gaps[v], self.elapsed, 0.0
+        for n in range(0, len(gaps), 2):
+            time += elapsed[gaps[n + 1]] - elapsed[gaps[n]]
+        return self.mentions[v] / (time + _NEVER)
 
 
-def _scan(live: _Intervals, blocks: tuple[Block, ...]) -> list[int]:
-    """Gives each register still without one its place (or _SPILLED); returns Allocation.busy."""
-    places, last, reads = live.places, live.last, live.reads
-    owner = [-1] * 10
-    used = 0
-    pinned: set[int] = set()
-    busy_at: list[int] = []
+class _Places:
+    """Gives each register still without one its place."""
 
-    def worth(v: int) -> float:
-        return float("inf") if v in pinned else live.worth(v) + (MANY if reads[v] >= MANY else 0)
+    def __init__(self, live: _Live) -> None:
+        self.live = live
+        self.taken = [0] * 10  # by machine register: the gaps in which it has something
+        self.used = [0] * 6  # of r0-r5: the instructions with something in it before or behind
+        self.many = [0] * _CALLER_USED  # the instructions with 1, 2, ... of them in use
+        self.spilled: list[tuple[int, int]] = []  # with the gaps
+        self.cold: list[tuple[int, int]] = []  # those in r0-r5 that need saving, and where
 
-    def worth_of_owner(r: int) -> float:
-        return worth(owner[r])
+    def give(self) -> None:
+        """Those that are worth about as much in the order in which they are read: they hand on registers."""
+        live, places, worth = self.live, self.live.places, self.live.worth
+        reads, pinned, contexts = live.reads, live.pinned, set(live.contexts)
+        todo = [
+            (-1000 if v in pinned else -int(_STEPS * log2(worth(v))), live.first[v], v)
+            for v in range(len(places))
+            if places[v] is None and reads[v] and v not in contexts
+        ]
+        todo.sort()
+        alone: list[tuple[int, int]] = []  # those that do not share a register with those they would like to
+        for _, _, v in todo:
+            mask = live.mask(v)
+            lost = live.across(mask) & live.lost
+            wanted = [live.wants[v]]
+            for other in live.near[v]:
+                place = places[other]
+                if place is None:
+                    wanted.append(live.wants[other])
+                elif type(place) is int and place >= 0:
+                    wanted.append(place)
+            order = _CALLEE if lost & live.lost_often or lost and v in pinned else _ANY
+            r = self.free(mask, order, wanted)
+            if r < 0:
+                r = self.free(mask, order, order)
+                if r < 0:
+                    self.spilled.append((v, mask))
+                    continue
+                if live.near[v] and (not lost or r > 5):
+                    alone.append((v, mask))
+            if lost and r < 6:
+                self.cold.append((v, lost))
+            self.put(v, mask, r)
+        for v, mask in alone:
+            wanted = [place for other in live.near[v] if type(place := places[other]) is int and place >= 0]
+            old = places[v]
+            assert type(old) is int
+            if old not in wanted:
+                r = self.free(mask, _CALLEE if live.across(mask) & live.lost else _ANY, wanted)
+                if r >= 0:
+                    self.taken[old] &= ~mask
+                    self.put(v, mask, r)
 
-    def choose(v: int, before: int, near: int) -> None:
-        """A register for v: `before` were in use before this instruction, `near` would save a move."""
-        nonlocal used
-        if live.died[v] > live.born[v]:
-            order: tuple[int, ...] = _CALLEE_ORDER
-        elif (before & _CALLER).bit_count() < _CALLER_USED:
-            order = _CALLER_ORDER
-        else:  # only what this instruction frees, so that two stay free while it runs
-            order = tuple([r for r in _CALLER_ORDER if before >> r & 1])
-        for r in (live.wants[v], near):
-            if r in order and not used >> r & 1:
-                break
-        else:
-            for r in order if order is _CALLEE_ORDER else order + _CALLEE_ORDER:
-                if not used >> r & 1:
-                    break
-            else:
-                r = min(order, key=worth_of_owner)
-                if v not in pinned and worth_of_owner(r) >= worth(v):
-                    places[v] = _SPILLED
-                    return
-                places[owner[r]] = _SPILLED
-        owner[r] = v
-        places[v] = r
-        used |= 1 << r
-
-    def release(v: int) -> int:
-        """v ends here: the register it leaves, or -1."""
-        nonlocal used
-        v = live.same.get(v, v)
-        r = places[v]
-        if type(r) is int and r >= 0:
-            used &= ~(1 << r)
-            return r
+    def free(self, mask: int, order: tuple[int, ...], wanted: Sequence[int]) -> int:
+        """The first of the registers wanted that is in `order` and free in these gaps; -1: none is."""
+        for r in wanted:
+            if r in order and not self.taken[r] & mask:
+                if r > 5 or not (mask | mask >> 1) & self.many[-1] & ~self.used[r]:
+                    return r
         return -1
 
-    if reads[live.ctx]:
-        choose(live.ctx, 0, -1)
-    at = -1
-    for block in blocks:
-        for instr in block.instrs:
-            at += 1
-            before = used
-            near = -1
+    def put(self, v: int, mask: int, r: int) -> None:
+        self.live.places[v] = r
+        self.taken[r] |= mask
+        if r < 6:
+            at = mask | mask >> 1
+            new = at & ~self.used[r]
+            self.used[r] |= at
+            many = self.many
+            for n in range(_CALLER_USED - 1, 0, -1):
+                many[n] |= many[n - 1] & new
+            many[0] |= new
+
+    def busy(self) -> bytearray:
+        """Allocation.busy."""
+        count = len(self.live.elapsed)
+        found = 0
+        for r in range(6):
+            text = bin(self.used[r])[2:].translate({48: 0, 49: 1 << r})
+            found |= int.from_bytes(text.encode("latin-1"), "big")
+        busy = bytearray(found.to_bytes(count + 1, "little"))
+        for at, instr in self.live.clobbers.items():
+            bits = 0
             for arg in instr.args:
-                if type(arg) is Reg:
-                    if last[arg] == at:
-                        r = release(arg)
-                        if near < 0:
-                            near = r
-                elif type(arg) is Bounded and last[arg.reg] == at:
-                    release(arg.reg)
-            v = instr.dst
-            if v >= 0 and places[v] is None and reads[v]:
-                # Before 5.11 the verifier forgets what a spilled record pointer is
-                # (744ea4e3885e, "bpf: support PTR_TO_MEM{,_OR_NULL} register spilling").
-                if instr.op == "call" or instr.op == "cast":
-                    near = 0
-                    if instr.args[0] == "ringbuf_reserve":
-                        pinned.add(v)
-                elif pinned and instr.op in ("mov", "add") and instr.args[0] in pinned:
-                    pinned.add(v)
-                choose(v, before, near)
-            busy_at.append(before | used)
-            if v >= 0 and last[v] == at:
-                release(v)
-    return busy_at
+                if type(arg) is Reg or type(arg) is Bounded:
+                    place = self.live.places[arg.reg if type(arg) is Bounded else arg]
+                    if type(place) is int and 0 <= place < 6:
+                        bits |= 1 << place
+            busy[at] = bits
+        return busy
+
+    def to_stack(self, depth: int) -> tuple[int, dict[int, list[tuple[int, int]]]]:
+        """Gives the others stack slots below `depth`, and Allocation.saved; the depth then."""
+        slots: list[int] = []
+
+        def slot(mask: int) -> int:
+            for n, taken in enumerate(slots):
+                if not taken & mask:
+                    slots[n] |= mask
+                    return -depth - 8 * (n + 1)
+            slots.append(mask)
+            return -depth - 8 * len(slots)
+
+        for v, mask in self.spilled:
+            self.live.places[v] = slot(mask | mask >> 1)
+        saved: dict[int, list[tuple[int, int]]] = {}
+        for v, lost in self.cold:
+            place = self.live.places[v]
+            assert type(place) is int
+            while lost:
+                at = lost.bit_length() - 1
+                lost ^= 1 << at
+                if self.live.clobbers[at].dst != v:
+                    saved.setdefault(at, []).append((place, slot(1 << at)))
+        return depth + 8 * len(slots), saved
 
 
 # What makes a pointer of a pointer.
@@ -288,12 +424,12 @@ def _frame(function: Function, blocks: tuple[Block, ...], live: _Intervals) -> t
                 found = set().union(*[slots_of.get(arg, ()) for arg in instr.args if type(arg) is Reg])
             else:
                 continue
-            if not found:
+            if not found or live.first[dst] < 0:
                 continue
             slots_of.setdefault(dst, set()).update(found)
             for name in found:
-                first, last = spans.get(name, (live.first[dst], live.last[dst]))
-                spans[name] = min(first, live.first[dst]), max(last, live.last[dst])
+                first, last = spans.get(name, (live.first[dst], live.gaps[dst][1]))
+                spans[name] = min(first, live.first[dst]), max(last, live.gaps[dst][1])
     frame = {}
     until: list[int] = []  # by word of the frame: the last mention of the slot that has it
     for name in sorted(spans, key=spans.__getitem__):
@@ -308,20 +444,3 @@ def _frame(function: Function, blocks: tuple[Block, ...], live: _Intervals) -> t
         until[at : at + words] = [last] * words
         frame[name] = -8 * (at + words)
     return frame, 8 * len(until)
-
-
-def _spill(live: _Intervals, depth: int) -> int:
-    """Turns each _SPILLED into a stack slot below `depth`, used again where intervals do not
-    overlap; returns the depth then."""
-    own = [v for v, place in enumerate(live.places) if place == _SPILLED and v not in live.contexts]
-    own.sort(key=live.first.__getitem__)
-    ends: list[tuple[int, int]] = []  # last mention, slot
-    for v in own:
-        if ends and ends[0][0] < live.first[v]:
-            offset = heappop(ends)[1]
-        else:
-            depth += 8
-            offset = -depth
-        live.places[v] = offset
-        heappush(ends, (live.last[v], offset))
-    return depth

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     _Line = Insn | str | tuple[Insn, str]
 
 _FILL, _SPILL = bpf.LDX | bpf.MEM | bpf.SIZES[8], bpf.STX | bpf.MEM | bpf.SIZES[8]
+_SPILL_IMM = bpf.ST | bpf.MEM | bpf.SIZES[8]
 _FP, _CALL, _STORE_CLASSES, _JUMP_CLASSES = bpf.FP, bpf.JMP | bpf.CALL, (bpf.ST, bpf.STX), (bpf.JMP, bpf.JMP32)
 UNROLL = 16  # pieces: longer runs of memory become a loop
 MAX_OFFSET = 0x7FFF
@@ -42,12 +43,14 @@ class Emitter:
         self.next = ""
         self.places = allocation.places
         self._busy = allocation.busy
+        self._taken = allocation.taken
         self._spares: dict[int, tuple[int, ...]] = {}  # by busy registers
         self.holds: dict[int, int] = {}  # machine register: the spill slot it has the value of, too
         self.noted = 0  # how far `holds` takes the code into account
         self.forked = False  # whether this operation has jumped: what follows may be jumped over
         self.touched = False  # whether it has used a spill slot
         self._slots = {place for place in self.places if type(place) is int and place < 0}
+        self._slots.update([slot for saved in allocation.saved.values() for _, slot in saved])
         self.add = self.code.append
 
     def spare(self) -> tuple[int, ...]:
@@ -78,6 +81,10 @@ class Emitter:
                     holds.pop(r, None)
             elif code & 7 in _JUMP_CLASSES:
                 forked = True
+            elif code == _SPILL_IMM:
+                if i.dst == _FP:
+                    for other in [r for r, slot in holds.items() if slot == i.off]:
+                        del holds[other]
             elif i.dst in holds and code & 7 not in _STORE_CLASSES:
                 del holds[i.dst]
         self.noted, self.forked = len(self.code), forked
@@ -97,13 +104,35 @@ class Emitter:
         return n if n is not None and fits(n) else None
 
     def reg(self, arg: Operand, spare: int) -> int:
-        """A register that holds the operand: its own, else `spare`."""
+        """A register that holds the operand, to read it only: its own, else one that has a copy, else `spare`
+        or one where a copy may stay."""
         if type(arg) is Reg:
             place = self.places[arg]
-            if type(place) is int and place >= 0:
-                return place
+            if type(place) is int:
+                if place >= 0:
+                    return place
+                self.note()
+                self.touched = True
+                taken = self.spare()[:3]
+                for r, slot in self.holds.items():
+                    if slot == place and r not in taken:
+                        return r
+                spare = self.room(spare)
         self.put(spare, arg)
         return spare
+
+    def room(self, spare: int) -> int:
+        """The register that is free for longest, if a rule does not use it; else `spare`."""
+        at = self.at
+        best, longest = spare, 1
+        for r in (6, 7, 8, 9, *self.spare()[3:]):
+            ahead = self._taken[r] >> at
+            if ahead & 3 or r in self.holds:
+                continue
+            length = (ahead & -ahead).bit_length() if ahead else 1 << 30
+            if length > longest + 2 and (r > 5 or best == spare):
+                best, longest = r, length
+        return best
 
     def held(self, arg: Operand) -> bool:
         """Whether a register holds the operand."""
@@ -190,6 +219,10 @@ def _mov(e: Emitter, instr: Instr) -> None:
     if type(instr.args[0]) is not Reg:
         source: Place | None = None
     elif (source := e.places[instr.args[0]]) == place:
+        return
+    n = e.imm(instr.args[0])
+    if n is not None and type(place) is int and place < 0:
+        e.add(bpf.store_imm(8, bpf.FP, place, n))
         return
     r = source if type(source) is int and source >= 0 else e.target(instr)
     e.put(r, instr.args[0])
@@ -443,11 +476,6 @@ def _xadd(e: Emitter, instr: Instr) -> None:
 # -- calls and composite operations
 
 
-# Calls of these become calls of the map's own functions, which returned int, the high half of r0
-# undefined, before 6.4 (d7ba4cc900bf, "bpf: return long from bpf_map_ops funcs").
-_INT = frozenset({"map_update_elem", "map_delete_elem", "map_push_elem", "map_pop_elem"})
-
-
 def _call(e: Emitter, instr: Instr) -> None:
     args = instr.args[1:]
     _arguments(e, args)
@@ -459,9 +487,6 @@ def _call(e: Emitter, instr: Instr) -> None:
     helper = instr.args[0]
     assert type(helper) is str
     e.add(bpf.call(HELPERS[helper]))
-    if helper in _INT and e.places[instr.dst] is not None:
-        e.add(bpf.alu_imm(bpf.LSH, 0, 32))
-        e.add(bpf.alu_imm(bpf.ARSH, 0, 32))
     e.result(instr, 0)
 
 

@@ -43,7 +43,7 @@ def speculation(low: Lowering, e: typed.Call) -> int:
     b.store(given, 0, 8, 0)
     b.set(result, "mov", 0)
     got, back, failed, done = (b.label(n) for n in ("spec_got", "spec_back", "spec_failed", "spec_done"))
-    b.br("eq", b.call("map_pop_elem", MapRef("spec_free"), given), 0, got, failed)
+    b.br("eq32", b.call("map_pop_elem", MapRef("spec_free"), given), 0, got, failed)
     b.start(got)
     b.set(result, "mov", b.load(given, 0, 8))
     at = _serial_at(low, result)
@@ -52,7 +52,7 @@ def speculation(low: Lowering, e: typed.Call) -> int:
     b.store(value, 0, 8, b.emit("or", b.emit("shl", serial, 32), result))
     zero = b.slot_addr(b.shared_slot("zero", 8))
     b.store(zero, 0, 8, 0)
-    b.br("eq", b.call("map_update_elem", MapRef("spec_live"), value, zero, 1), 0, done, back)  # BPF_NOEXIST
+    b.br("eq32", b.call("map_update_elem", MapRef("spec_live"), value, zero, 1), 0, done, back)  # BPF_NOEXIST
     b.start(back)
     b.call("map_push_elem", MapRef("spec_free"), given, 0)
     b.set(result, "mov", 0)
@@ -123,7 +123,7 @@ def _end(low: Lowering, stmt: typed.ActionStmt) -> None:
     low.next_end += 1
     valid, mine, done = b.label("spec_valid"), b.label("spec_end"), b.label("spec_ended")
     key = _key(low, stmt.args[0], valid, done)
-    b.br("eq", b.call("map_delete_elem", MapRef("spec_live"), key), 0, mine, done)
+    b.br("eq32", b.call("map_delete_elem", MapRef("spec_live"), key), 0, mine, done)
     b.start(mine)
     value = b.load(key, 0, 8)
     b.store(rec, offset, 8, value)

@@ -51,9 +51,9 @@ def store(low: Lowering, var: typed.Variable, value: int) -> int:
     """Assigns a number; what the variable holds then: 0 where there is no room for the thread."""
     b = low.b
     at, size = low.storage.thread[var], int_size(var.type)
-    found = _found(low)
-    there, done = b.label("thread"), b.label("assigned")
     if not isinstance(value, Reg) and value == 0:
+        found = _found(low)
+        there, done = b.label("thread"), b.label("assigned")
         b.br("eq", found, 0, done, there)
         b.start(there)
         b.store(found, at, size, 0)
@@ -61,10 +61,22 @@ def store(low: Lowering, var: typed.Variable, value: int) -> int:
         b.start(done)
         low.zeroed = True
         return 0
-    missing, make = b.label("no_thread"), b.label("new_thread")
     held = b.reg()
-    all_words = low.known.get(WORDS)
     b.set(held, "mov", value)
+    if FOUND not in low.known:
+        _make_and_store(low, at, size, value, held)
+    else:
+        _store(low, at, size, value, held)
+    _remember(low, var, held)
+    return held
+
+
+def _store(low: Lowering, at: int, size: int, value: int, held: Reg) -> None:
+    """Where the thread's element has been looked up."""
+    b, found = low.b, _found(low)
+    all_words = low.known.get(WORDS)
+    there, done = b.label("thread"), b.label("assigned")
+    missing, make = b.label("no_thread"), b.label("new_thread")
     b.br("eq", found, 0, missing, there)
     b.start(there)
     b.store(found, at, size, value)
@@ -86,8 +98,39 @@ def store(low: Lowering, var: typed.Variable, value: int) -> int:
         b.set(all_words, "mov", found)
     b.jmp(done)
     b.start(done)
-    _remember(low, var, held)
-    return held
+
+
+def _make_and_store(low: Lowering, at: int, size: int, value: int, held: Reg) -> None:
+    """Where nobody has asked yet whether the thread has an element: mostly it has none.  To make one that may be there
+    already costs a call less than to look first."""
+    b, key = low.b, _key(low)
+    thread, found = lower_builtin.builtin(low, "pid_tgid"), b.reg()
+
+    def look_up() -> None:
+        low.known.pop(KEY, None)
+        b.set(found, "call", "map_lookup_elem", MapRef(THREAD), _key(low))
+
+    look, make = b.label("look"), b.label("new_thread")
+    there, full, done = b.label("thread"), b.label("full"), b.label("assigned")
+    b.br("eq", value, 0, look, make)
+    b.start(make)
+    b.call("map_update_elem", MapRef(THREAD), key, _zeroes(low, b.reg()), 1)  # BPF_NOEXIST
+    b.jmp(look)
+    b.start(look)
+    b.set(found, "call", "map_lookup_elem", MapRef(THREAD), key)
+    none = b.label("no_thread")
+    b.br("ne", found, 0, there, none)
+    b.start(there)
+    b.store(found, at, size, value)
+    b.jmp(done)
+    b.start(none)
+    b.br("eq", value, 0, done, full)
+    b.start(full)
+    low.count(DYN_DROPS)
+    b.set(held, "mov", 0)
+    b.jmp(done)
+    b.start(done)
+    low.remember(FOUND, found, (thread,), look_up)
 
 
 def give_back(low: Lowering) -> None:

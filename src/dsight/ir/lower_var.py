@@ -224,7 +224,7 @@ def update(low: Lowering, name: str, key: Reg, value: Reg, held: Reg | None = No
     b = low.b
     result = b.call("map_update_elem", MapRef(name), key, value, 0)
     full, done = b.label("full"), b.label("updated")
-    b.br("ne", result, 0, full, done)
+    b.br("ne32", result, 0, full, done)  # it is an int, before 6.4 with an undefined high half
     b.start(full)
     low.count(DYN_DROPS)
     if held is not None:

@@ -26,7 +26,7 @@ def narrow(function: Function) -> Function:
             how = block.instrs[at]
             source = how.args[0]
             condition = _short(str(last.args[0]), how.op, signed(b & MASK))
-            if condition and type(source) is Reg and made.reads[a] == made.sets[a] == made.sets[source] == 1:
+            if condition and type(source) is Reg and made.reads[a] == made.sets[a] == 1 and _kept(block, at, source):
                 last = Instr("br", last.dst, (condition, source, *last.args[2:]), last.span)
                 block = Block(block.label, (*block.instrs[:at], *block.instrs[at + 1 : -1], last))
                 changed = True
@@ -41,6 +41,11 @@ def _extension(block: Block, reg: Reg) -> int:
         if instr.dst == reg:
             return at if instr.op in ("zext", "sext") and instr.args[1] == 32 else -1
     return -1
+
+
+def _kept(block: Block, at: int, reg: Reg) -> bool:
+    """Whether nothing behind the place in the block sets the register."""
+    return all([instr.dst != reg for instr in block.instrs[at:]])
 
 
 def _short(condition: str, extension: str, n: int) -> str:

@@ -118,7 +118,9 @@ _CONDITIONS = {
 }  # fmt: skip
 CONDITIONS = _CONDITIONS | {f"{c}32": f"{_CONDITIONS[c]}32" for c in _CONDITIONS if c not in ("any", "none")}
 
-# helper: (number, arguments).  include/uapi/linux/bpf.h, enum bpf_func_id.
+# helper: its number.  include/uapi/linux/bpf.h, enum bpf_func_id.  Of what map_update_elem, _delete_elem, _push_elem
+# and _pop_elem return the low 32 bits count: calls of the map's own functions, which they become, returned
+# int before 6.4 (d7ba4cc900bf, "bpf: return long from bpf_map_ops funcs").
 HELPERS: dict[str, int] = {
     "map_lookup_elem": 1,
     "map_update_elem": 2,
@@ -185,10 +187,12 @@ class Function(Value):
     """One program, or a body of its loops.  `slots`: stack slots (name, size in bytes), each
     8-aligned; the first block is the entry; registers are numbered below `regs`.  `bodies`: what its
     `loop` operations name; a body has none itself.  What a body and its program tell each other is
-    in memory: the slot that is the body's context holds 8-byte words, numbers and pointers."""
+    in memory: the slot that is the body's context holds 8-byte words, numbers and pointers.  `followed`: no
+    branch asks what is known on some way to it (ir.ways)."""
 
     name: str
     slots: tuple[tuple[str, int], ...]
     blocks: tuple[Block, ...]
     regs: int
     bodies: tuple[Function, ...] = ()
+    followed: bool = False

@@ -52,7 +52,7 @@ def join_paths(function: Function, words: str, passed: str = "", cpus: int = 0) 
         for instr in block.instrs:
             if instr.op in _SPLIT or instr.op == "br" and known.to_hide(instr):
                 forks += 1
-    if forks <= FEW:
+    if forks <= FEW or function.followed:
         return function, 0
     rewriter = _Rewriter(function, known, Words(function, words), passed, cpus)
     return rewriter.run(), rewriter.size
