@@ -12,7 +12,7 @@ from bisect import bisect_right
 
 from dsight.bpf import insn as bpf
 from dsight.bpf.insn import LD_IMM64, set_span
-from dsight.bpf.regs import STACK, allocate
+from dsight.bpf.regs import STACK, allocate, weights
 from dsight.bpf.select import RULES, Emitter
 from dsight.bpf.spec import ProgramSpec
 from dsight.errors import fail
@@ -88,9 +88,11 @@ def _compile(function: Function, stack: int, comes_in: int, bpf_loop: bool) -> t
     islands: list[int] = []
     next_island = ISLAND
     arriving: dict[str, dict[int, int]] = {blocks[0].label: {}}  # label: Emitter.holds on all ways to it
-    for n, block in enumerate(blocks):
+    order = _layout(blocks)
+    following = {blocks[n].label: blocks[m].label for n, m in zip(order, order[1:])}
+    for block in blocks:
         labels[block.label] = len(code)
-        e.next = blocks[n + 1].label if n + 1 < len(blocks) else ""
+        e.next = following.get(block.label, "")
         e.holds = dict(arriving[block.label])
         for instr in block.instrs:
             e.at += 1
@@ -124,7 +126,43 @@ def _compile(function: Function, stack: int, comes_in: int, bpf_loop: bool) -> t
             there = arriving.get(label, holds)
             same = there is holds or not there
             arriving[label] = there if same else {r: slot for r, slot in there.items() if holds.get(r) == slot}
-    return link(code, e.jumps, labels, islands), max(allocation.depth, 1)
+    code, jumps, labels = _laid_out(code, e.jumps, labels, [blocks[n].label for n in order])
+    return link(code, jumps, labels, islands), max(allocation.depth, 1)
+
+
+def _layout(blocks: tuple[Block, ...]) -> list[int]:
+    """The order of the blocks in the code: each is followed by the one that most often comes next, if that may be.
+    Long programs stay as they are: link() counts on it that their jumps go forward."""
+    count = len(blocks)
+    if count < 3 or sum([len(block.instrs) for block in blocks]) > ISLAND // 4:
+        return list(range(count))
+    weight = weights(blocks)
+    number = {block.label: n for n, block in enumerate(blocks)}
+    order: list[int] = []
+    placed = [False] * count
+    for n in range(count):
+        while not placed[n]:
+            placed[n] = True
+            order.append(n)
+            after = [number[label] for label in targets(blocks[n].instrs[-1])]
+            n = max([m for m in after if not placed[m]], key=weight.__getitem__, default=n)
+    return order
+
+
+def _laid_out(
+    code: list[Insn], jumps: list[tuple[int, str]], labels: dict[str, int], order: list[str]
+) -> tuple[list[Insn], list[tuple[int, str]], dict[str, int]]:
+    """The code with its blocks in this order; they start at `labels`."""
+    if list(labels) == order:
+        return code, jumps, labels
+    starts = list(labels.values())
+    ends = dict(zip(labels, [*starts[1:], len(code)]))
+    out, moved = code[: starts[0]], {}  # the context is put in its place before
+    for label in order:
+        moved[label] = len(out)
+        out += code[labels[label] : ends[label]]
+    shifts = [moved[label] - start for label, start in labels.items()]
+    return out, [(index + shifts[bisect_right(starts, index) - 1], label) for index, label in jumps], moved
 
 
 def reachable(function: Function) -> tuple[Block, ...]:

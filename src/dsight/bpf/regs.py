@@ -17,7 +17,7 @@ In: the blocks of an ir.ops.Function, every jump forward.  Out: an Allocation.
 
 from __future__ import annotations
 
-from math import log2
+from bisect import bisect
 
 from dsight.bpf.insn import signed64
 from dsight.errors import fail
@@ -41,12 +41,12 @@ STACK = 512  # bytes; include/linux/filter.h, MAX_BPF_STACK
 _CALLER_USED = 4  # at most; the other two are for `select`
 # r1-r3 late: they are wanted most, by the arguments of calls
 _ANY, _CALLEE = (0, 5, 4, 3, 2, 1, 6, 7, 8, 9), (6, 7, 8, 9)
-_STEPS = 0.7  # of worth, by a factor of two
+_LEVELS = [2.7**n for n in range(-40, 10) if n]  # of worth; what is on one is worth about as much
 _ROOMY = 64  # bytes of stack slots that are not worth sharing
 
 # Blocks named so run when something is wrong, or lacking (ir.lower).
 SELDOM = ("fault", "bad", "full", "zero", "agg_full")
-_NEVER = 1e-6  # how often such a block runs
+_NEVER = 1e-9  # how often such a block runs
 
 
 class Allocation(Value):
@@ -82,7 +82,7 @@ def allocate(function: Function, blocks: tuple[Block, ...], stack: int = STACK) 
     return Allocation(live.places, places.taken, places.busy(), saved, depth)
 
 
-def _weights(blocks: tuple[Block, ...]) -> list[float]:
+def weights(blocks: tuple[Block, ...]) -> list[float]:
     """How often each block runs."""
     found = []
     coming: dict[str, float] = {blocks[0].label: 1.0}
@@ -93,7 +93,7 @@ def _weights(blocks: tuple[Block, ...]) -> list[float]:
         often = [label for label in labels if not label.startswith(SELDOM)]
         for label in labels:
             share = weight / len(often) if label in often else _NEVER
-            coming[label] = coming.get(label, 0.0) + share
+            coming[label] = coming.get(label, 0.0) + share if share > _NEVER else coming.get(label, _NEVER)
     return found
 
 
@@ -119,7 +119,7 @@ class _Live:
         self._ctx: list[Reg] = []  # what `ctx` operations set
 
     def collect(self, blocks: tuple[Block, ...]) -> None:
-        weights = _weights(blocks)
+        weights = weights(blocks)
         elapsed, total = self.elapsed, 0.0
         for block, weight in zip(blocks, weights):
             count = len(block.instrs)
@@ -212,7 +212,7 @@ class _Live:
                     live |= bit
             now = live_at[block.label] = live
         lost, often = bytearray(len(elapsed) + 7 >> 3), bytearray(len(elapsed) + 7 >> 3)
-        for at, instr in self.clobbers.items():
+        for at in self.clobbers:
             lost[at >> 3] |= 1 << (at & 7)
             if elapsed[at + 1] - elapsed[at] > 2 * _NEVER:
                 often[at >> 3] |= 1 << (at & 7)
@@ -223,7 +223,7 @@ class _Live:
         """Before 5.11 the verifier forgets what a spilled record pointer is
         (744ea4e3885e, "bpf: support PTR_TO_MEM{,_OR_NULL} register spilling")."""
         pinned = self.pinned
-        if not any([instr.args[0] == "ringbuf_reserve" for instr in self.clobbers.values()]):
+        if not any(instr.args[0] == "ringbuf_reserve" for instr in self.clobbers.values()):
             return
         for block in blocks:
             for instr in block.instrs:
@@ -297,7 +297,7 @@ class _Places:
         live, places, worth = self.live, self.live.places, self.live.worth
         reads, pinned, contexts = live.reads, live.pinned, set(live.contexts)
         todo = [
-            (-1000 if v in pinned else -int(_STEPS * log2(worth(v))), live.first[v], v)
+            (-1000 if v in pinned else -bisect(_LEVELS, worth(v)), live.first[v], v)
             for v in range(len(places))
             if places[v] is None and reads[v] and v not in contexts
         ]
@@ -366,10 +366,10 @@ class _Places:
         for at, instr in self.live.clobbers.items():
             bits = 0
             for arg in instr.args:
-                if type(arg) is Reg or type(arg) is Bounded:
-                    place = self.live.places[arg.reg if type(arg) is Bounded else arg]
-                    if type(place) is int and 0 <= place < 6:
-                        bits |= 1 << place
+                reg = arg.reg if type(arg) is Bounded else arg
+                place = self.live.places[reg] if type(reg) is Reg else None
+                if type(place) is int and 0 <= place < 6:
+                    bits |= 1 << place
             busy[at] = bits
         return busy
 
@@ -403,7 +403,7 @@ class _Places:
 _POINTERS = frozenset({"mov", "add", "sub", "at"})
 
 
-def _frame(function: Function, blocks: tuple[Block, ...], live: _Intervals) -> tuple[dict[str, int], int]:
+def _frame(function: Function, blocks: tuple[Block, ...], live: _Live) -> tuple[dict[str, int], int]:
     """The offset of each stack slot of the function, and the bytes they take.  Slots share memory where
     the intervals in which pointers to them are mentioned do not overlap."""
     sizes = dict(function.slots)

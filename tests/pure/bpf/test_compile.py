@@ -47,7 +47,7 @@ def test_layout() -> None:
               ret 2
             }"""
         )
-        == "r1 = *(u64 *)(r1 + 0)\nif r1 != 1 goto +1\ngoto +2\nif r1 == 2 goto +1\nif r1 == 3 goto +2\n"
+        == "r0 = *(u64 *)(r1 + 0)\nif r0 != 1 goto +1\ngoto +2\nif r0 == 2 goto +1\nif r0 == 3 goto +2\n"
         "r0 = 1\nexit\nr0 = 2\nexit"
     )
 
