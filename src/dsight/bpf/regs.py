@@ -119,9 +119,9 @@ class _Live:
         self._ctx: list[Reg] = []  # what `ctx` operations set
 
     def collect(self, blocks: tuple[Block, ...]) -> None:
-        weights = weights(blocks)
+        runs = weights(blocks)
         elapsed, total = self.elapsed, 0.0
-        for block, weight in zip(blocks, weights):
+        for block, weight in zip(blocks, runs):
             count = len(block.instrs)
             elapsed += [total + weight * n for n in range(count)]
             total += weight * count
@@ -139,7 +139,7 @@ class _Live:
         for number in range(len(blocks) - 1, -2, -1):
             live = 0
             if number >= 0:
-                block, weight = blocks[number], weights[number]
+                block, weight = blocks[number], runs[number]
                 for label in targets(block.instrs[-1]):
                     live |= live_at[label]
             changed = now ^ live
