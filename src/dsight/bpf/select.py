@@ -103,9 +103,9 @@ class Emitter:
         n = self.const(arg)
         return n if n is not None and fits(n) else None
 
-    def reg(self, arg: Operand, spare: int) -> int:
+    def reg(self, arg: Operand, spare: int, last: bool = False) -> int:
         """A register that holds the operand, to read it only: its own, else one that has a copy, else `spare`
-        or one where a copy may stay."""
+        or one where a copy may stay.  `last`: no spare register is written before it is read."""
         if type(arg) is Reg:
             place = self.places[arg]
             if type(place) is int:
@@ -113,7 +113,7 @@ class Emitter:
                     return place
                 self.note()
                 self.touched = True
-                taken = self.spare()[:3]
+                taken = () if last else self.spare()[:3]
                 for r, slot in self.holds.items():
                     if slot == place and r not in taken:
                         return r
@@ -175,13 +175,14 @@ class Emitter:
         else:
             self.add(bpf.ld_imm64(r, n))
 
-    def base(self, pointer: Operand, offset: int, spare: int) -> tuple[int, int]:
-        """Register and offset to reach `offset` bytes after the pointer; a far one makes `spare` point there."""
+    def base(self, pointer: Operand, offset: int, spare: int, last: bool = False) -> tuple[int, int]:
+        """Register and offset to reach `offset` bytes after the pointer; a far one makes `spare` point there.
+        `last` as in reg()."""
         place = self.places[pointer]  # type: ignore[index]
         if type(place) is tuple and place[0] == "fp":
             return bpf.FP, place[1] + offset  # type: ignore[operator]
         if -MAX_OFFSET <= offset <= MAX_OFFSET:
-            return self.reg(pointer, spare), offset
+            return self.reg(pointer, spare, last), offset
         self.put(spare, pointer)
         self.add(bpf.alu_imm(bpf.ADD, spare, offset))
         return spare, 0
@@ -365,7 +366,7 @@ def _compare(e: Emitter, condition: str, a: Operand, b: Operand) -> Insn:
     if e.const(a) is not None:
         condition, a, b = _EXCHANGED[condition], b, a
     spare = e.spare()
-    ra = e.reg(a, spare[0])
+    ra = e.reg(a, spare[0], e.const(b) is not None and (short or e.imm(b) is not None))
     if short:
         n = e.const(b)
         if n is not None:
@@ -446,7 +447,7 @@ def _load(e: Emitter, instr: Instr) -> None:
     pointer, offset, size = instr.args
     assert type(offset) is int and type(size) is int
     t = e.target(instr)
-    base, offset = e.base(pointer, offset, t)
+    base, offset = e.base(pointer, offset, t, True)
     e.add(bpf.load(size, t, base, offset))
     e.result(instr, t)
 
@@ -462,7 +463,7 @@ def _store(e: Emitter, instr: Instr) -> None:
     if n is not None and fits(n):
         e.add(bpf.store_imm(size, base, offset, n))
     else:
-        e.add(bpf.store(size, base, offset, e.reg(value, spare[1])))
+        e.add(bpf.store(size, base, offset, e.reg(value, spare[1], True)))
 
 
 def _xadd(e: Emitter, instr: Instr) -> None:
@@ -470,7 +471,7 @@ def _xadd(e: Emitter, instr: Instr) -> None:
     assert type(offset) is int and type(size) is int
     spare = e.spare()
     base, offset = e.base(pointer, offset, spare[0])
-    e.add(bpf.xadd(size, base, offset, e.reg(value, spare[1])))
+    e.add(bpf.xadd(size, base, offset, e.reg(value, spare[1], True)))
 
 
 # -- calls and composite operations
