@@ -47,8 +47,8 @@ def test_layout() -> None:
               ret 2
             }"""
         )
-        == "r0 = *(u64 *)(r1 + 0)\nif r0 != 1 goto +1\ngoto +2\nif r0 == 2 goto +1\nif r0 == 3 goto +2\n"
-        "r0 = 1\nexit\nr0 = 2\nexit"
+        == "r0 = *(u64 *)(r1 + 0)\nif r0 != 1 goto +2\nr0 = 1\nexit\n"
+        "if r0 == 2 goto -3\nif r0 != 3 goto -4\nr0 = 2\nexit"
     )
 
 
