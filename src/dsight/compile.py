@@ -174,10 +174,12 @@ def _program(
     function: Function, read: Read, unit: Unit, registry: Registry, storage: Storage
 ) -> tuple[Function, ProgramSpec]:
     """One program of a unit, of an optimised function; each of its ways for itself where this can be done."""
+    from dsight.ir.delay import delay
     from dsight.ir.narrow import narrow
     from dsight.ir.passes import optimise
     from dsight.ir.sink import sink
     from dsight.ir.unread import drop_unread
+    from dsight.ir.walk import walk
     from dsight.ir.ways import follow
     from dsight.ir.webs import split
     from dsight.ir.widen import widen
@@ -191,7 +193,8 @@ def _program(
         if followed.blocks is not function.blocks:
             followed = optimise(split(followed))
         try:
-            return _part(sink(finished(followed)), unit, registry, storage)
+            followed = delay(sink(finished(followed)))
+            return _part(walk(followed, *registry.structs()), unit, registry, storage)
         except CompileError:
             pass  # it takes too much of the stack
     return _part(finished(function), unit, registry, storage)

@@ -29,6 +29,8 @@ REACH = 32767  # slots; a jump's offset has 16 bits
 # A place to put relay jumps is kept at least every so many instructions; two of these and what
 # an operation takes are well within reach even where each instruction takes two slots.
 ISLAND = 6000
+# Operations in a program that surely needs no relays: they take 3 slots or so, composite ones many more.
+SHORT = 5000
 
 
 def compile_function(function: Function, kind: str, attach: str = "", bpf_loop: bool = True) -> ProgramSpec:
@@ -132,9 +134,9 @@ def _compile(function: Function, stack: int, comes_in: int, bpf_loop: bool) -> t
 
 def _layout(blocks: tuple[Block, ...]) -> list[int]:
     """The order of the blocks in the code: each is followed by the one that most often comes next, if that may be.
-    Long programs stay as they are: link() counts on it that their jumps go forward."""
+    Long programs stay as they are: relays count on it that jumps go forward."""
     count = len(blocks)
-    if count < 3 or sum([len(block.instrs) for block in blocks]) > ISLAND // 4:
+    if sum([len(block.instrs) for block in blocks]) > SHORT:
         return list(range(count))
     weight = weights(blocks)
     number = {block.label: n for n, block in enumerate(blocks)}

@@ -141,7 +141,7 @@ rawtp:::inet_sock_set_state
 
 /* 8 SockError: the attempt fails */
 rawtp:::inet_sk_error_report
-/args[0]->__sk_common.skc_state == 2 && args[0]->sk_protocol == 6 && args[0]->sk_err != 0
+/args[0]->sk_protocol == 6 && args[0]->__sk_common.skc_state == 2 && args[0]->sk_err != 0
     && WATCHED/
 {
         trace(8); trace(timestamp); trace((uint64_t)args[0]); trace(args[0]->sk_err); trace(0);
@@ -153,7 +153,7 @@ rawtp:::inet_sk_error_report
  * comes later, and getsockopt(SO_ERROR) takes it away.  Origin 2: ICMP, 3: ICMPv6.
  */
 rawtp:::inet_sk_error_report
-/args[0]->__sk_common.skc_state == 2 && args[0]->sk_protocol == 6 && args[0]->sk_err == 0
+/args[0]->sk_protocol == 6 && args[0]->__sk_common.skc_state == 2 && args[0]->sk_err == 0
     && args[0]->sk_error_queue.qlen != 0 && WATCHED/
 {
         this->error = &((struct sock_exterr_skb *)&args[0]->sk_error_queue.prev->cb[0])->ee;

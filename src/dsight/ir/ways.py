@@ -22,7 +22,7 @@ from dsight.ir.build import targets
 from dsight.ir.maps import ZERO
 from dsight.ir.ops import CONDITIONS, NO_REG, OPS, Block, Bounded, Function, Instr, MapRef, Reg
 from dsight.ir.passes import READERS, SAME, SELDOM
-from dsight.ir.sink import RARE
+from dsight.ir.sink import RARE, weights
 from dsight.ir.storage import THREAD
 from dsight.ir.words import pointers
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     # Of what is worked out from a value with a constant: (operation, constant, Condition), (operation, Condition)
     Condition = str | tuple[Any, ...]
     Question = tuple[int, Condition, int]
+    Expression = int | tuple[Any, ...]
     _Edge = tuple[list[Operand], int, "_Way"]
 
 # How many ways a block may have while no more is written than so many times the instructions up to it, and so many more.
@@ -67,8 +68,8 @@ def follow(function: Function) -> Function:
     if not asked.worth:
         return function.replace(followed=True)
     follower = _Follower(function, asked)
-    blocks = _in_order(follower.run())
-    return function.replace(blocks=blocks, regs=follower.regs, followed=True)
+    function = function.replace(blocks=_in_order(follower.run()), regs=follower.regs, followed=True)
+    return _shown(function, follower.shown) if follower.shown else function
 
 
 def _parted(function: Function) -> Function:
@@ -121,6 +122,18 @@ def _holds(condition: Condition, a: int, b: int) -> bool:
     return holds(str(condition), a, b)
 
 
+def _shown(function: Function, shown: dict[Operand, Instr]) -> Function:
+    """The function with the few answers not hidden that are asked for most."""
+    by_label = weights(function)
+    often = sorted(
+        [(by_label[block.label], instr.dst) for block in function.blocks for instr in block.instrs if instr.dst in shown],
+        reverse=True,
+    )
+    few = {dst: shown[dst] for _, dst in often[:FEW]}
+    blocks = [Block(block.label, tuple([few.get(i.dst, i) for i in block.instrs])) for block in function.blocks]
+    return function.replace(blocks=tuple(blocks))
+
+
 def _depth(condition: Condition) -> int:
     depth = 0
     while type(condition) is tuple:
@@ -159,19 +172,15 @@ class _Names:
                 if instr.dst >= 0:
                     self.name(instr)
 
-    def read_either_way(self, function: Function) -> dict[Operand, list[Reg]]:
-        """The registers that are set to what is read in place, and to the same read by the helper (ir.lower_memory),
-        and by them the registers that it is made of."""
+    def read_either_way(self, function: Function) -> dict[Operand, Instr]:
+        """The registers that are set to what is read in place, and to the same read by the helper (ir.lower_memory);
+        by them the former."""
         by: dict[Reg, list[Instr]] = {}
         for block in function.blocks:
             for instr in block.instrs:
                 if instr.dst >= 0 and self.counts[instr.dst] == 2:
                     by.setdefault(instr.dst, []).append(instr)
-        return {
-            reg: [arg for arg in peek.args if type(arg) is Reg]
-            for reg, (peek, load) in by.items()
-            if peek.op == "peek" and load.op == "load"
-        }
+        return {reg: peek for reg, (peek, load) in by.items() if peek.op == "peek" and load.op == "load"}
 
     def fresh(self) -> int:
         self.next += 1
@@ -313,22 +322,24 @@ def _bits(mask: int) -> list[int]:
 class _Way:
     """What is known at a place: what registers hold, constants among the values, answers, and by expression
     its value, the register that has it, and what that was made of.  `taught`: the values of which the verifier knows
-    something, `lost`: those of which it does on some ways that have met.  `rare`: a way seldom gone."""
+    something, `lost`: those of which it does on some ways that have met.  `rare`: a way seldom gone.  `readable`: the pointers
+    behind which something has been read."""
 
-    __slots__ = ("answers", "constants", "has", "holds", "lost", "rare", "taught")
+    __slots__ = ("answers", "constants", "has", "holds", "lost", "rare", "readable", "taught")
 
     def __init__(
         self,
         holds: dict[Operand, Held],
         constants: dict[int, int],
         answers: dict[Question, bool],
-        has: dict[int, tuple[Held, Reg, tuple[Held, ...]]],
+        has: dict[Expression, tuple[Held, Reg, tuple[Held, ...]]],
         taught: set[Held],
         lost: set[Held],
-        rare: bool = False,
+        rare: bool,
+        readable: set[Held],
     ) -> None:
         self.holds, self.constants, self.answers, self.has = holds, constants, answers, has
-        self.taught, self.lost, self.rare = taught, lost, rare
+        self.taught, self.lost, self.rare, self.readable = taught, lost, rare, readable
 
     def copy(self) -> _Way:
         return _Way(
@@ -339,6 +350,7 @@ class _Way:
             set(self.taught),
             set(self.lost),
             self.rare,
+            set(self.readable),
         )
 
     def answer(self, value: Held, condition: Condition, b: int) -> bool | None:
@@ -366,11 +378,11 @@ class _Follower:
         self.written = 0
         self.phis: dict[tuple[str, Operand], int] = {}
         self.arriving: dict[str, list[_Edge]] = {}
-        self.way = _Way({}, {}, {}, {}, set(), set())
+        self.way = _Way({}, {}, {}, {}, set(), set(), False, set())
         self.out: list[Instr] = []
         self.at = 0  # the instruction's number
         self.seldom = False
-        self.shown: dict[Reg, Instr] = {}  # by copy: what may take its place, if there are few
+        self.shown: dict[Operand, Instr] = {}  # by copy: what may take its place, if there are few
         self.checked: set[Operand] = set()  # what this block has of what was read before, and found to be there
         self.fresh: set[Operand] = set()  # what this block has from the context or the like: new to the verifier
         self.values: dict[int, int] = {}  # by instruction: what it gives
@@ -402,11 +414,8 @@ class _Follower:
                 made.append((label, self.out, self.block(block)))
             start += len(block.instrs)
         blocks = []
-        few = len(self.shown) <= FEW
         for label, out, labels in made:
             last = out[-1]
-            if few:
-                out = [self.shown.get(instr.dst, instr) for instr in out]
             if last.op == "jmp":
                 out[-1] = Instr("jmp", NO_REG, tuple(labels), last.span)
             elif last.op == "br":
@@ -492,7 +501,9 @@ class _Follower:
             lost |= way.lost
             taught |= way.taught
             differ.update([reg for reg, _ in first.holds.items() ^ way.holds.items()])
-        met = _Way(holds, dict(constants), dict(answers), {}, set(), lost, all([way.rare for way in ways]))
+        readable = set.intersection(*[way.readable for way in ways])
+        rare = all([way.rare for way in ways])
+        met = _Way(holds, dict(constants), dict(answers), {}, set(), lost, rare, readable)
         met.lost.update([value for value in taught if value not in met.constants])
         for reg in differ:
             holds[reg] = value = self.phi(label, reg)
@@ -555,7 +566,8 @@ class _Follower:
             against = (way.constants[against],)
         if type(against) is tuple:
             answer = way.answer(value, condition, against[0])
-        if a in self.checked and last.args[0] == "any":
+        peek = self.names.reads.get(a) if last.args[0] == "any" else None
+        if peek is not None and (a in self.checked or self.value(way, peek.args[0]) in way.readable):  # type: ignore[arg-type]
             answer = not turned  # whatever it is
         if answer is not None:
             labels = [then if answer != turned else other]
@@ -572,6 +584,8 @@ class _Follower:
                 side.learn(value, condition, against[0], yes)
                 if last.args[0] != "any" and last.args[1] == a:
                     side.taught.add(value)
+        if peek is not None:
+            sides[0].readable.add(self.value(way, peek.args[0]))  # type: ignore[arg-type]
         self.arrive(labels, 0, sides[0])
         self.arrive(labels, 1, sides[1])
         return labels
@@ -665,15 +679,22 @@ class _Follower:
             elif helper not in _HARMLESS:
                 self.forget()
         number = names.of.get(dst)
-        if number is None or dst in names.reads and op == "load":
-            if number is not None or names.counts[dst] > 1:
-                way.holds[dst] = value = self.valued(self.at)
-                if number is not None:
-                    way.has[number] = value, dst, tuple([self.value(way, arg) for arg in names.reads[dst]])
+        if dst in names.reads and op == "load":
+            peeked = names.reads[dst]
+            way.holds[dst] = value = self.valued(self.at)
+            way.has[self.key(number, peeked)] = value, dst, self.values_of(peeked)
+            way.readable.add(self.value(way, peeked.args[0]))  # type: ignore[arg-type]
+            self.out.append(instr)
+            self.made_of(instr)
+        elif number is None and (op == "cast" or op == "peek"):
+            self.worked_out(instr, self.key(None, instr), self.values_of(instr))
+        elif number is None:
+            if names.counts[dst] > 1:
+                way.holds[dst] = self.valued(self.at)
             self.out.append(instr)
             self.made_of(instr)
         elif number not in names.volatile:
-            if (op == "call" or op == "cast") and not self.seldom:
+            if not self.seldom and (op == "call" or op == "cast" or (op == "load" and self.unasked(number))):
                 known = way.has.get(number)
                 if known is not None:
                     instr = Instr("mov", dst, (known[1],), instr.span)
@@ -682,9 +703,22 @@ class _Follower:
             self.out.append(instr)
             self.made_of(instr)
         else:
-            self.worked_out(instr, number, tuple([self.value(way, arg) for arg in args if type(arg) is Reg]))
+            self.worked_out(instr, number, self.values_of(instr))
 
-    def worked_out(self, instr: Instr, number: int, of: tuple[Held, ...]) -> None:
+    def unasked(self, value: int) -> bool:
+        """Whether nobody has asked for a value: read anew it is new to the verifier, which is better else."""
+        return value not in self.way.taught and value not in self.way.lost
+
+    def values_of(self, instr: Instr) -> tuple[Held, ...]:
+        return tuple([self.value(self.way, arg) for arg in instr.args if type(arg) is Reg])
+
+    def key(self, number: int | None, instr: Instr) -> Expression:
+        """What stands for an expression: its number, or what it is made of."""
+        if number is not None:
+            return number
+        return (instr.op, *self.values_of(instr), *[arg for arg in instr.args if type(arg) is not Reg])
+
+    def worked_out(self, instr: Instr, number: Expression, of: tuple[Held, ...]) -> None:
         """What may be another value each time: not again where it has been already."""
         way, dst = self.way, instr.dst
         known = way.has.get(number)
@@ -726,7 +760,7 @@ class _Follower:
     def forget(self) -> None:
         """Kernel memory may have changed."""
         has, names = self.way.has, self.names
-        for number in [n for n in has if n in names.volatile and n != names.thread]:
+        for number in [n for n in has if type(n) is tuple or n in names.volatile and n != names.thread]:
             del has[number]
 
 

@@ -22,7 +22,7 @@ def split(function: Function) -> Function:
     many = {Reg(n): 1 << n for n, count in enumerate(counts) if count > 1}
     if not many:
         return function
-    live = _live(function, many)
+    live = live_at_start(function, many)
     above: list[int] = []  # union and find over the instructions that set one of them
 
     def top(n: int) -> int:
@@ -89,7 +89,7 @@ def split(function: Function) -> Function:
     return function.replace(blocks=tuple(blocks), regs=regs)
 
 
-def _live(function: Function, bits: dict[Reg, int]) -> dict[str, int]:
+def live_at_start(function: Function, bits: dict[Reg, int]) -> dict[str, int]:
     """By block: those that are read from its start on before they are set."""
     live: dict[str, int] = {}
     for block in reversed(function.blocks):

@@ -172,6 +172,10 @@ class Registry:
 
         return features.cast(kind, self.btf)
 
+    def structs(self) -> tuple[Callable[[str], Type | None], Callable[[str], int | None]]:
+        """The kernel's structs by name, and their numbers in its BTF."""
+        return lambda name: self.btf.type("struct", name), lambda name: self.btf.id("struct", name)
+
     def type(self, kind: str, name: str) -> Type | None:
         return self.btf.type(kind, name)
 
