@@ -30,6 +30,7 @@ rawtp:::inet_sock_set_state
 /this->near && this->mark == 0 && (args[1] != 3 || args[0]->sk_socket != 0)/
 {
         this->mark = watched[(uint64_t)args[0]];
+        this->syn = this->mark != 0 ? self->syn : 0;
 }
 
 rawtp:::inet_sock_set_state

@@ -51,11 +51,10 @@ rawtp:::inet_sock_set_state
 
 /* A SYN without connect(2): io_uring, sendto(MSG_FASTOPEN), the kernel itself. */
 rawtp:::inet_sock_set_state
-/this->near/
+/this->near && args[2] == 2/
 {
         this->sock = self->sock;
         this->syn = self->syn;
         this->entered = self->entered;
-        this->who = args[2] == 2 && (this->sock == 0 || this->syn != 0);
+        this->who = this->sock == 0 || this->syn != 0;
 }
-

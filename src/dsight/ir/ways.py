@@ -682,19 +682,19 @@ class _Follower:
         if dst in names.reads and op == "load":
             peeked = names.reads[dst]
             way.holds[dst] = value = self.valued(self.at)
-            way.has[self.key(number, peeked)] = value, dst, self.values_of(peeked)
+            way.has[self.key(number, peeked)] = value, dst, () if number is None else self.values_of(peeked)
             way.readable.add(self.value(way, peeked.args[0]))  # type: ignore[arg-type]
             self.out.append(instr)
             self.made_of(instr)
-        elif number is None and (op == "cast" or op == "peek"):
-            self.worked_out(instr, self.key(None, instr), self.values_of(instr))
+        elif op == "cast" or (op == "peek" and number is None):
+            self.worked_out(instr, self.key(None, instr), ())
         elif number is None:
             if names.counts[dst] > 1:
                 way.holds[dst] = self.valued(self.at)
             self.out.append(instr)
             self.made_of(instr)
         elif number not in names.volatile:
-            if not self.seldom and (op == "call" or op == "cast" or (op == "load" and self.unasked(number))):
+            if not self.seldom and (op == "call" or (op == "load" and self.unasked(number))):
                 known = way.has.get(number)
                 if known is not None:
                     instr = Instr("mov", dst, (known[1],), instr.span)
@@ -723,7 +723,7 @@ class _Follower:
         way, dst = self.way, instr.dst
         known = way.has.get(number)
         if known is not None and self.value(way, known[1]) == known[0]:
-            if known[2] == of:
+            if known[2] == of and not self.seldom:
                 self.checked.add(dst)
                 self.moved(Instr("mov", dst, (known[1],), instr.span), known[0])
                 return
