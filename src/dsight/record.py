@@ -4,8 +4,8 @@ Both sides use it: `ir.lower` emits the stores, `consumer.decode` reads them.
 
 A record (the bytes after the ring buffer's own 8-byte header):
 
-    offset 0   u16  layout   index into the session's tuple of RecordLayouts; FAULT for a fault record
-    offset 2   u16  cpu
+    offset 0   u16  cpu
+    offset 2   u16  layout   index into the session's tuple of RecordLayouts; FAULT for a fault record
     offset 4   u32  probe    the probe's id (Probe.id), as `dtrace -l` shows it
     offset 8   ...  fields, each aligned to min(8, its size); then padding to a multiple of 8
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dsight.value import Value
 
-HEADER = "HHI"  # struct format of layout, cpu, probe
+HEADER = "HHI"  # struct format of cpu, layout, probe
 HEADER_SIZE = 8
 
 FAULT = 0xFFFF
@@ -26,7 +26,7 @@ FAULT_SIZE = 32
 
 SEEN = 0xFFFE
 # A process has made a new key of a user stack or symbol: the consumer looks at it while it lives
-# (Symbols.seen).  u64 SEEN (a header whose other parts are 0), u64 process id.
+# (Symbols.seen).  A header whose other parts are 0, u64 process id.
 SEEN_SIZE = 16
 
 # Fault numbers and what dtrace(1) calls them (DTRACEFLT_*).

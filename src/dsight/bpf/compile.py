@@ -17,12 +17,12 @@ from dsight.bpf.select import RULES, Emitter
 from dsight.bpf.spec import ProgramSpec
 from dsight.errors import fail
 from dsight.ir.build import targets
-from dsight.ir.ops import CLOBBERS
+from dsight.ir.ops import CLOBBERS, Block
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dsight.bpf.spec import Insn
-    from dsight.ir.ops import Block, Function
+    from dsight.ir.ops import Function
 
 WALKED = 50_000  # operations in all rounds of all loops, where there is no bpf_loop
 REACH = 32767  # slots; a jump's offset has 16 bits
@@ -79,7 +79,7 @@ def _refuse_long_loops(function: Function) -> None:
 
 def _compile(function: Function, stack: int, comes_in: int, bpf_loop: bool) -> tuple[list[Insn], int]:
     """One function's code, and how many bytes of stack it uses; its context comes in that register."""
-    blocks = reachable(function)
+    blocks = reachable(_returning(function))
     allocation = allocate(function, blocks, stack)
     e = Emitter(allocation, bpf_loop)
     places, code = e.places, e.code
@@ -130,6 +130,18 @@ def _compile(function: Function, stack: int, comes_in: int, bpf_loop: bool) -> t
             arriving[label] = there if same else {r: slot for r, slot in there.items() if holds.get(r) == slot}
     code, jumps, labels = _laid_out(code, e.jumps, labels, [blocks[n].label for n in order])
     return link(code, jumps, labels, islands), max(allocation.depth, 1)
+
+
+def _returning(function: Function) -> Function:
+    """The same, with what ends the program in place of jumps to where this is all that is done."""
+    ends = {b.label: b.instrs[0] for b in function.blocks if b.instrs[0].op == "ret" and type(b.instrs[0].args[0]) is int}
+    blocks = []
+    for block in function.blocks:
+        last = block.instrs[-1]
+        if last.op == "jmp" and last.args[0] in ends:
+            block = Block(block.label, (*block.instrs[:-1], ends[str(last.args[0])]))
+        blocks.append(block)
+    return function.replace(blocks=tuple(blocks))
 
 
 def _layout(blocks: tuple[Block, ...]) -> list[int]:

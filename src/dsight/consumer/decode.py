@@ -70,7 +70,7 @@ def code(field: Field) -> str:
 
 def columns_of(layout: RecordLayout) -> dict[str, tuple[int, str]]:
     """Column name -> (offset in the record, struct code): cpu, probe, mask where there is one, f0, f1, ..."""
-    columns = {"cpu": (2, "H"), "probe": (4, "I")}
+    columns = {"cpu": (0, "H"), "probe": (4, "I")}
     if layout.mask >= 0:
         columns["mask"] = (layout.mask, "Q")
     for i, field in enumerate(layout.fields):
@@ -126,7 +126,7 @@ class Decoder:
         at = 0  # all in words of 4 bytes
         while at < end:
             head = words[at]
-            layout = halves[2 * at + 4] if at + 2 < end else -1
+            layout = halves[2 * at + 5] if at + 2 < end else -1
             size, step = sizes.get(layout, _NO_SIZE)
             if size != head:  # not committed, discarded, or wrong
                 if head & BUSY:
@@ -146,7 +146,7 @@ class Decoder:
                 at = stop
                 continue
             count = 1
-            while count < SCALAR and stop + step <= end and words[stop] == head and halves[2 * stop + 4] == layout:
+            while count < SCALAR and stop + step <= end and words[stop] == head and halves[2 * stop + 5] == layout:
                 count += 1
                 stop += step
             if count == SCALAR:
@@ -169,7 +169,7 @@ class Decoder:
                 return total
             stop = at + n * step
             heads = words[at:stop:step].tobytes()
-            layouts = halves[2 * at + 4 : 2 * stop : 2 * step].tobytes()
+            layouts = halves[2 * at + 5 : 2 * stop : 2 * step].tobytes()
             same = n
             if heads != one_head * n:
                 same = _common(heads, one_head * n) // 4
@@ -275,7 +275,7 @@ def _words(size: int) -> int:
 
 def fault(row: tuple[Any, ...]) -> Fault:
     """A row of a run of faults."""
-    _, cpu, probe, clause, action, number, address, _ = row
+    cpu, _, probe, clause, action, number, address, _ = row
     return Fault(probe, cpu, clause, action, number, address)
 
 

@@ -437,10 +437,13 @@ def _not_assigned(known: dict[object, int]) -> dict[object, int]:
 
 
 def write_header(low: Lowering, rec: Reg, layout: int) -> None:
-    """Layout, CPU and probe (record.HEADER)."""
+    """CPU, layout and probe (record.HEADER)."""
     b = low.b
-    b.store(rec, 0, 2, layout)
-    b.store(rec, 2, 2, lower_builtin.cpu(low))
+    if layout:
+        b.store(rec, 0, 2, lower_builtin.cpu(low))
+        b.store(rec, 2, 2, layout)
+    else:  # both: CPUs are counted with 16 bits
+        b.store(rec, 0, 4, lower_builtin.cpu(low))
     b.store(rec, 4, 4, low.probe)
 
 

@@ -24,7 +24,7 @@ def ring(body: bytes, flags: int = 0) -> bytes:
 def record(layout: RecordLayout, index: int, values, cpu=0, probe=8, mask=None) -> bytes:
     """The bytes of a record, without ring header; values are ints or bytes."""
     out = bytearray(layout.size)
-    struct.pack_into("=HHI", out, 0, index, cpu, probe)
+    struct.pack_into("=HHI", out, 0, cpu, index, probe)
     for field, value in zip(layout.fields, values):
         data = value if isinstance(value, bytes) else (value & (1 << 8 * field.size) - 1).to_bytes(field.size, "little")
         out[field.offset : field.offset + field.size] = data.ljust(field.size, b"\0")

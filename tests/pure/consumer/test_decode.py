@@ -45,7 +45,7 @@ def build(ring, record, stream, discarded):
             n += 1
             flags = DISCARD if n in discarded else 0
             if index == len(LAYOUTS):
-                body = struct.pack("=" + FAULT_FORMAT, FAULT, n & 7, 8, 3, 2, BADADDR, n, 0)
+                body = struct.pack("=" + FAULT_FORMAT, n & 7, FAULT, 8, 3, 2, BADADDR, n, 0)
                 want = Fault(8, n & 7, 3, 2, BADADDR, n)
             else:
                 body = record(LAYOUTS[index], index, MAKE[index](n), cpu=n & 7, probe=n)
@@ -101,7 +101,7 @@ def test_same_size_other_layout_ends_a_run(ring, record):
 
 @pytest.mark.parametrize("index, size", [(0, 24), (9, 16), (FAULT, 16)])
 def test_a_record_that_fits_no_layout_is_an_error(ring, index, size):
-    body = struct.pack("=HHI", index, 0, 1).ljust(size, b"\0")
+    body = struct.pack("=HHI", 0, index, 1).ljust(size, b"\0")
     with pytest.raises(Error, match="does not fit layout"):
         Decoder(LAYOUTS).split(memoryview(ring(body)))
 

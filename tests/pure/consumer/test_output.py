@@ -105,7 +105,7 @@ def test_order_of_output_over_layouts(session, record):
 
 
 def fault(number, address=0, clause=1, action=1, probe=8):
-    return struct.pack("=" + FAULT_FORMAT, FAULT, 0, probe, clause, action, number, address, 0)
+    return struct.pack("=" + FAULT_FORMAT, 0, FAULT, probe, clause, action, number, address, 0)
 
 
 def test_faults_as_the_guide_words_them(session, record):

@@ -17,7 +17,7 @@ LAYOUTS = (PLAIN, SPEC, END)
 def ring(*records: tuple[int, ...]) -> bytes:
     out = b""
     for layout, *words in records:
-        data = struct.pack("=HHI", layout, 0, 1) + b"".join([struct.pack("=Q", w) for w in words])
+        data = struct.pack("=HHI", 0, layout, 1) + b"".join([struct.pack("=Q", w) for w in words])
         out += struct.pack("=II", len(data), 0) + data
     return out
 
