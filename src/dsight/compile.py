@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from dsight.ir.unread import Read
     from dsight.providers.registry import Registry
 
+# Operations of a script's programs: those of a longer one are compiled sooner instead (ir.ways is a quarter of the time).
+LONG = 8000
+
 # What loads a program of each means.
 _KINDS = {
     "tracepoint": "tracepoint",
@@ -127,7 +130,7 @@ def check_script(
 def compile_script(script: typed.Script, registry: Registry, options: Options) -> Compiled:
     """Typed tree to specs.  Raises CompileError for what is not supported yet."""
     from dsight.ir.lower import lower
-    from dsight.ir.passes import optimise
+    from dsight.ir.passes import FIRST, optimise
     from dsight.ir.unread import globals_read
     from dsight.ir.words import used
 
@@ -136,11 +139,12 @@ def compile_script(script: typed.Script, registry: Registry, options: Options) -
     lowered = []
     for plan, unit in plan_units(script, registry):
         functions = [_calls(plan.helper, unit)] if plan.helper else lower(unit, storage, errors)
-        lowered.append((plan, unit, [optimise(f) for f in functions]))
+        lowered.append((plan, unit, [optimise(f, FIRST) for f in functions]))
     read = globals_read([f for *_, functions in lowered for f in functions])
+    total = sum([len(block.instrs) for *_, functions in lowered for f in functions for block in f.blocks])
     programs = []
     for plan, unit, functions in lowered:
-        made = [_program(f, read, unit, registry, storage) for f in functions]
+        made = [_program(f, read, unit, registry, storage, total <= LONG) for f in functions]
         if size := max([used(f) for f, _ in made]):
             storage.maps[words_map(unit)] = MapSpec(words_map(unit), "percpu_array", 4, size, 1)
         programs.append(Program(plan, unit, *made[0], tuple(made[1:])))
@@ -171,12 +175,13 @@ def words_map(unit: Unit) -> str:
 
 
 def _program(
-    function: Function, read: Read, unit: Unit, registry: Registry, storage: Storage
+    function: Function, read: Read, unit: Unit, registry: Registry, storage: Storage, follow_ways: bool
 ) -> tuple[Function, ProgramSpec]:
-    """One program of a unit, of an optimised function; each of its ways for itself where this can be done."""
+    """One program of a unit, of a function that has been through the FIRST passes; each of its ways for itself where
+    this can be done, and is wanted."""
     from dsight.ir.delay import delay
     from dsight.ir.narrow import narrow
-    from dsight.ir.passes import optimise
+    from dsight.ir.passes import REST, optimise
     from dsight.ir.sink import sink
     from dsight.ir.unread import drop_unread
     from dsight.ir.walk import walk
@@ -188,16 +193,13 @@ def _program(
         return narrow(widen(drop_unread(function, read)))
 
     direct = storage.direct(unit.kind)
-    if direct is not None and direct[1] == 0:
-        followed = follow(function)
-        if followed.blocks is not function.blocks:
-            followed = optimise(split(followed))
+    if follow_ways and direct is not None and direct[1] == 0:
+        followed = delay(sink(finished(optimise(split(follow(function))))))
         try:
-            followed = delay(sink(finished(followed)))
             return _part(walk(followed, *registry.structs()), unit, registry, storage)
         except CompileError:
             pass  # it takes too much of the stack
-    return _part(finished(function), unit, registry, storage)
+    return _part(finished(optimise(function, REST)), unit, registry, storage)
 
 
 def _part(function: Function, unit: Unit, registry: Registry, storage: Storage) -> tuple[Function, ProgramSpec]:

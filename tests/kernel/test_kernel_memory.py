@@ -44,7 +44,7 @@ def compiled(script: str, machine: Machine):
 
 def test_it_is_the_way_that_was_asked_for(machine: Machine) -> None:
     direct = machine.registry.direct("raw_tp")
-    insns = compiled("BEGIN { trace(curthread->tgid); }", machine).programs[0].spec.insns
+    insns = compiled("BEGIN { trace((int)curthread); trace(curthread->tgid); }", machine).programs[0].spec.insns
     helper = [i for i in insns if i.code == 0x85 and i.src == 0 and i.imm == HELPERS["probe_read_kernel"]]
     # Nothing is asked of the helper about the current thread, which is there.
     assert (direct is None) == bool(helper)

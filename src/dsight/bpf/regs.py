@@ -18,6 +18,7 @@ In: the blocks of an ir.ops.Function, every jump forward.  Out: an Allocation.
 from __future__ import annotations
 
 from bisect import bisect
+from itertools import accumulate, chain, repeat
 
 from dsight.bpf.insn import signed64
 from dsight.errors import fail
@@ -120,13 +121,11 @@ class _Live:
 
     def collect(self, blocks: tuple[Block, ...]) -> None:
         runs = weights(blocks)
-        elapsed, total = self.elapsed, 0.0
-        for block, weight in zip(blocks, runs):
-            count = len(block.instrs)
-            elapsed += [total + weight * n for n in range(count)]
-            total += weight * count
-        at = len(elapsed)
-        elapsed += [total, total]
+        each = chain.from_iterable([repeat(weight, len(block.instrs)) for block, weight in zip(blocks, runs)])
+        elapsed = self.elapsed
+        elapsed += accumulate(each, initial=0.0)
+        at = len(elapsed) - 1
+        elapsed.append(elapsed[-1])
         first, sets, reads, mentions, wants, gaps, near = (
             self.first, self.sets, self.reads, self.mentions, self.wants, self.gaps, self.near,
         )  # fmt: skip

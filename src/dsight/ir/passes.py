@@ -19,7 +19,11 @@ from dsight.ir.ops import NO_REG, Block, Bounded, Function, Instr, Reg
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dsight.ir.ops import Operand
+
+    Passes = tuple[Callable[[Function], Function], ...]
 
 # Helpers that give the same however often one run of a program calls them.
 SAME = frozenset({
@@ -41,11 +45,13 @@ SELDOM = "fault_record"
 _CHEAP = frozenset({"mov", "ctx", "slot", "value"})
 
 
-def optimise(function: Function) -> Function:
-    """All passes, on the bodies of loops too."""
-    for one in PASSES:
+def optimise(function: Function, passes: Passes | None = None) -> Function:
+    """All passes, or these, on the bodies of loops too."""
+    for one in passes or PASSES:
         function = one(function)
-    return function.replace(bodies=tuple(map(optimise, function.bodies))) if function.bodies else function
+    if function.bodies:
+        function = function.replace(bodies=tuple([optimise(body, passes) for body in function.bodies]))
+    return function
 
 
 def simplify(function: Function) -> Function:
@@ -256,4 +262,6 @@ def _thread(body: list[Instr], bodies: dict[str, list[Instr]]) -> Instr:
     return jump
 
 
-PASSES = (simplify, straighten, share, simplify, drop_dead, straighten)
+FIRST = (simplify, straighten)
+REST = (share, simplify, drop_dead, straighten)
+PASSES = (*FIRST, *REST)

@@ -157,7 +157,7 @@ def test_values_for_python(ring, record):
 def test_told_of_a_process_the_decoder_has_it_looked_at(ring, record):
     plain = layout((KSYM, "func", ""))
     t = texts()
-    data = ring(words(SEEN, 77)) + ring(record(plain, 0, (0x1007,))) + ring(words(SEEN, 78))
+    data = ring(words(SEEN << 16, 77)) + ring(record(plain, 0, (0x1007,))) + ring(words(SEEN << 16, 78))
     records, taken = Decoder([plain], t).records(memoryview(data))
     assert (len(records), taken, t.symbols.looked_at) == (1, len(data), [77, 78])
 
