@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dsight.btf.types import Type
-    from dsight.lang.macros import Macros
     from dsight.ir.unread import Read
+    from dsight.lang.macros import Macros
     from dsight.providers.registry import Registry
 
-# Operations of a script's programs: those of a longer one are compiled sooner instead (ir.ways is a quarter of the time).
+# Operations of a script's programs.  Those of a longer one are compiled sooner instead: ir.ways takes a quarter more.
 LONG = 8000
 
 # What loads a program of each means.

@@ -8,6 +8,7 @@ blocks are strung together and the jumps to labels are filled in.
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_right
 
 from dsight.bpf import insn as bpf
@@ -91,7 +92,7 @@ def _compile(function: Function, stack: int, comes_in: int, bpf_loop: bool) -> t
     next_island = ISLAND
     arriving: dict[str, dict[int, int]] = {blocks[0].label: {}}  # label: Emitter.holds on all ways to it
     order = _layout(blocks)
-    following = {blocks[n].label: blocks[m].label for n, m in zip(order, order[1:])}
+    following = {blocks[n].label: blocks[m].label for n, m in itertools.pairwise(order)}
     for block in blocks:
         labels[block.label] = len(code)
         e.next = following.get(block.label, "")
@@ -134,7 +135,9 @@ def _compile(function: Function, stack: int, comes_in: int, bpf_loop: bool) -> t
 
 def _returning(function: Function) -> Function:
     """The same, with what ends the program in place of jumps to where this is all that is done."""
-    ends = {b.label: b.instrs[0] for b in function.blocks if b.instrs[0].op == "ret" and type(b.instrs[0].args[0]) is int}
+    ends = {
+        b.label: b.instrs[0] for b in function.blocks if b.instrs[0].op == "ret" and type(b.instrs[0].args[0]) is int
+    }
     blocks = []
     for block in function.blocks:
         last = block.instrs[-1]

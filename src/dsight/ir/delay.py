@@ -68,5 +68,5 @@ def _common(lates: list[Late]) -> Late:
     return {
         reg: instr
         for reg, instr in first.items()
-        if all([reg in late and late[reg].args == instr.args for late in others])
+        if all(reg in late and late[reg].args == instr.args for late in others)
     }

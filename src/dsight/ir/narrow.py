@@ -45,7 +45,7 @@ def _extension(block: Block, reg: Reg) -> int:
 
 def _kept(block: Block, at: int, reg: Reg) -> bool:
     """Whether nothing behind the place in the block sets the register."""
-    return all([instr.dst != reg for instr in block.instrs[at:]])
+    return all(instr.dst != reg for instr in block.instrs[at:])
 
 
 def _short(condition: str, extension: str, n: int) -> str:

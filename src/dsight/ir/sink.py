@@ -103,7 +103,7 @@ def _expressions(function: Function, addresses: bool) -> dict[Reg, tuple[int, li
                     found[dst] = n, made[dst], set()
             elif not addresses:
                 continue
-            elif op in BINARY and all([type(arg) is int or arg in made for arg in instr.args]):
+            elif op in BINARY and all(type(arg) is int or arg in made for arg in instr.args):
                 parts = [i for arg in instr.args if type(arg) is Reg for i in made[arg]]
                 if len(parts) < _LONG:
                     made[dst] = [*parts, instr]

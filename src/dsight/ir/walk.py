@@ -1,10 +1,10 @@
 """Pointers followed from the running thread on, read as the kernel's verifier knows them: without casts.
 
-    function = walk(function, struct, number)      # struct("task_struct"): a btf Struct, or None; number(...): its BTF id
+    function = walk(function, struct, number)     # struct("task_struct"): a btf Struct, or None; number(...): its id
 
 bpf_get_current_task_btf() gives a pointer of which the verifier knows the struct, and so it does of what is read where
-that struct has a pointer to another (btf_struct_walk() in kernel/bpf/btf.c).  Such a pointer is no number: a function that
-does more with one than to compare it with 0, to keep it or to read behind it stays as it is.
+that struct has a pointer to another (btf_struct_walk() in kernel/bpf/btf.c).  Such a pointer is no number: a function
+that does more with one than to compare it with 0, to keep it or to read behind it stays as it is.
 
 Where what was read is read again by the helper (ir.lower_memory) it is a number, which is cast.
 """
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 _TASK = "task_struct"
 
 
-def walk(
-    function: Function, struct: Callable[[str], Type | None], number: Callable[[str], int | None]
-) -> Function:
+def walk(function: Function, struct: Callable[[str], Type | None], number: Callable[[str], int | None]) -> Function:
     calls = [i for block in function.blocks for i in block.instrs if i.op == "call" and i.args[0] == "get_current_task"]
     task = unqualified(found) if calls and (found := struct(_TASK)) is not None else None
     if not isinstance(task, Struct):
@@ -63,9 +61,9 @@ class _Walker:
         casts: dict[Operand, Reg] = {}  # what is cast to be read: of which call's result
         for result in results:
             uses = self.uses.get(result, [])
-            if not all([one.op == "call" and one.args == calls[0].args for one in self.sets[result]]):
+            if not all(one.op == "call" and one.args == calls[0].args for one in self.sets[result]):
                 return
-            if not all([self.is_cast(use, result) for use in uses]):
+            if not all(self.is_cast(use, result) for use in uses):
                 return
             casts.update({use.dst: result for use in uses})
         self.roots = set(casts)
@@ -73,11 +71,11 @@ class _Walker:
         while todo:
             for use in self.uses.get(todo.pop(), []):
                 if use.op == "mov" and use.dst not in self.roots:
-                    if not all([one.op == "mov" and one.args[0] in self.roots for one in self.sets[use.dst]]):
+                    if not all(one.op == "mov" and one.args[0] in self.roots for one in self.sets[use.dst]):
                         return
                     self.roots.add(use.dst)
                     todo.append(use.dst)
-        if all([self.may_read(root, task) for root in self.roots]):
+        if all(self.may_read(root, task) for root in self.roots):
             self.calls.update(map(id, calls))
             self.names.update(casts)
             for root in self.roots:
@@ -86,7 +84,7 @@ class _Walker:
     def is_cast(self, use: Instr, reg: Reg) -> bool:
         if use.op != "cast" or use.args[0] != reg or use.args[2] != 0:
             return False
-        return all([one.args == use.args for one in self.sets[use.dst]])
+        return all(one.args == use.args for one in self.sets[use.dst])
 
     def may_read(self, base: Operand, struct: Struct) -> bool:
         """Whether all that is read behind a pointer is something the verifier lets it read, and no pointer that then

@@ -7,6 +7,8 @@ from dsight.providers.base import glob, is_glob
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dsight.btf.types import Type
     from dsight.kernel.btf import KernelBtf
     from dsight.kernel.symbols import KernelSymbols
