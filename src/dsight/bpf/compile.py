@@ -13,11 +13,12 @@ from bisect import bisect_right
 
 from dsight.bpf import insn as bpf
 from dsight.bpf.insn import LD_IMM64, set_span
-from dsight.bpf.regs import STACK, allocate, weights
+from dsight.bpf.regs import STACK, allocate
 from dsight.bpf.select import RULES, Emitter
 from dsight.bpf.spec import ProgramSpec
 from dsight.errors import fail
 from dsight.ir.build import targets
+from dsight.ir.often import weights
 from dsight.ir.ops import CLOBBERS, Block
 
 TYPE_CHECKING = False

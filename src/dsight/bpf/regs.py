@@ -4,7 +4,7 @@ In: the blocks of an ir.ops.Function, every jump forward.  Out: an Allocation.
 
 - A virtual register has one place wherever it is live, and no claim to it elsewhere.  Where it is live is
   said in *gaps*: gap n is before instruction n in block order, n + 1 behind it, a set of gaps one integer.
-- How often a block runs is guessed: a branch goes either way as often, but to SELDOM blocks never.  First come
+- How often a block runs is guessed: a branch goes either way as often, but to those of ir.often.RARE never.  First come
   those with the most mentions for the time they are live; those that get no register live in an 8-byte stack slot:
   always a whole one, so that the verifier keeps a pointer's type.
 - Calls and composite operations (CLOBBERS) lose r0-r5.  What lives across one goes to r6-r9; what lives across
@@ -23,6 +23,7 @@ from itertools import accumulate, chain, repeat
 from dsight.bpf.insn import signed64
 from dsight.errors import fail
 from dsight.ir.build import targets
+from dsight.ir.often import NEVER, weights
 from dsight.ir.ops import CLOBBERS, Bounded, Reg
 from dsight.value import Value
 
@@ -44,10 +45,6 @@ _CALLER_USED = 4  # at most; the other two are for `select`
 _ANY, _CALLEE = (0, 5, 4, 3, 2, 1, 6, 7, 8, 9), (6, 7, 8, 9)
 _LEVELS = [2.7**n for n in range(-40, 10) if n]  # of worth; what is on one is worth about as much
 _ROOMY = 64  # bytes of stack slots that are not worth sharing
-
-# Blocks named so run when something is wrong, or lacking (ir.lower).
-SELDOM = ("fault", "bad", "full", "zero", "agg_full")
-_NEVER = 1e-9  # how often such a block runs
 
 
 class Allocation(Value):
@@ -81,21 +78,6 @@ def allocate(function: Function, blocks: tuple[Block, ...], stack: int = STACK) 
     for v in live.contexts:
         live.places[v] = live.places[live.ctx]
     return Allocation(live.places, places.taken, places.busy(), saved, depth)
-
-
-def weights(blocks: tuple[Block, ...]) -> list[float]:
-    """How often each block runs."""
-    found = []
-    coming: dict[str, float] = {blocks[0].label: 1.0}
-    for block in blocks:
-        weight = max(coming[block.label], _NEVER)
-        found.append(weight)
-        labels = targets(block.instrs[-1])
-        often = [label for label in labels if not label.startswith(SELDOM)]
-        for label in labels:
-            share = weight / len(often) if label in often else _NEVER
-            coming[label] = coming.get(label, 0.0) + share if share > _NEVER else coming.get(label, _NEVER)
-    return found
 
 
 class _Live:
@@ -213,7 +195,7 @@ class _Live:
         lost, often = bytearray(len(elapsed) + 7 >> 3), bytearray(len(elapsed) + 7 >> 3)
         for at in self.clobbers:
             lost[at >> 3] |= 1 << (at & 7)
-            if elapsed[at + 1] - elapsed[at] > 2 * _NEVER:
+            if elapsed[at + 1] - elapsed[at] > 2 * NEVER:
                 often[at >> 3] |= 1 << (at & 7)
         self.lost, self.lost_often = int.from_bytes(lost, "little"), int.from_bytes(often, "little")
         self._pin(blocks)
@@ -277,7 +259,7 @@ class _Live:
         gaps, elapsed, time = self.gaps[v], self.elapsed, 0.0
         for n in range(0, len(gaps), 2):
             time += elapsed[gaps[n + 1]] - elapsed[gaps[n]]
-        return self.mentions[v] / (time + _NEVER)
+        return self.mentions[v] / (time + NEVER)
 
 
 class _Places:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dsight.ir.algebra import set_counts
 from dsight.ir.arith import BINARY
-from dsight.ir.build import targets
+from dsight.ir.often import weights
 from dsight.ir.ops import Block, Bounded, Function, Instr, Reg
 from dsight.ir.passes import SAME, Dominators, drop_dead
 
@@ -19,22 +19,6 @@ if TYPE_CHECKING:
     from dsight.ir.ops import Operand
 
 _LONG = 8  # operations: longer expressions stay where they are
-# What the labels of blocks begin with that are seldom run: faults, and where there is no room.
-RARE = ("fault", "bad", "full", "agg_full")
-_RARELY = 1 / 1024
-
-
-def weights(function: Function) -> dict[str, float]:
-    """By block: how often it is run when the function is, as far as one can tell from its branches."""
-    found = {function.blocks[0].label: 1.0}
-    for block in function.blocks:
-        here = found[block.label]
-        labels = targets(block.instrs[-1])
-        rare = [label.startswith(RARE) for label in labels]
-        for label, seldom in zip(labels, rare):
-            share = 1.0 / len(labels) if all(rare) or not any(rare) else _RARELY if seldom else 1.0
-            found[label] = found.get(label, 0.0) + here * share
-    return found
 
 
 def sink(function: Function) -> Function:
@@ -48,8 +32,7 @@ def _moved(function: Function, addresses: bool) -> Function:
     if not expressions:
         return function
     dominators = Dominators(function)
-    by_label = weights(function)
-    weight = [by_label[block.label] for block in function.blocks]
+    weight = weights(function.blocks)
     regs = function.regs
     starts: dict[int, list[Instr]] = {}  # block: what comes to stand at its start
     names: dict[int, dict[Operand, Reg]] = {}  # block: what it reads instead of a register

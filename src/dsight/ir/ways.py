@@ -15,10 +15,10 @@ What is asked is ir.questions', what a block is on one way ir.way's.
 from __future__ import annotations
 
 from dsight.ir.build import targets
+from dsight.ir.often import LACKING, weights
 from dsight.ir.ops import NO_REG, Block, Function, Instr, Reg
 from dsight.ir.passes import SELDOM
 from dsight.ir.questions import Asked, bits
-from dsight.ir.sink import RARE, weights
 from dsight.ir.way import FREE, Way, Writer
 
 TYPE_CHECKING = False
@@ -76,11 +76,10 @@ def _parted(function: Function) -> Function:
 
 def _shown(function: Function, shown: dict[Operand, Instr]) -> Function:
     """The function with the few answers not hidden that are asked for most."""
-    by_label = weights(function)
     often = sorted(
         [
-            (by_label[block.label], instr.dst)
-            for block in function.blocks
+            (weight, instr.dst)
+            for block, weight in zip(function.blocks, weights(function.blocks))
             for instr in block.instrs
             if instr.dst in shown
         ],
@@ -113,7 +112,7 @@ class _Follower(Writer):
                 for labels, which, _ in group:
                     labels[which] = label
                 way = self.meet(block.label, key, [way for _, _, way in group])
-                way.rare |= block.label.startswith(RARE)
+                way.rare |= block.label.startswith(LACKING)
                 self.start(way, start, block.label.startswith(SELDOM))
                 self.written += len(block.instrs)
                 if not number:
