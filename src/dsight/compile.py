@@ -194,11 +194,13 @@ def _program(
 
     direct = storage.direct(unit.kind)
     if follow_ways and direct is not None and direct[1] == 0:
-        followed = delay(sink(finished(optimise(split(follow(function))))))
-        try:
-            return _part(walk(followed, *registry.structs()), unit, registry, storage)
-        except CompileError:
-            pass  # it takes too much of the stack
+        followed = follow(function)
+        if followed.followed:
+            followed = delay(sink(finished(optimise(split(followed)))))
+            try:
+                return _part(walk(followed, *registry.structs()), unit, registry, storage)
+            except CompileError:
+                pass  # it takes too much of the stack
     return _part(finished(optimise(function, REST)), unit, registry, storage)
 
 

@@ -318,9 +318,15 @@ class _Places:
 
     def free(self, mask: int, order: tuple[int, ...], wanted: Sequence[int]) -> int:
         """The first of the registers wanted that is in `order` and free in these gaps; -1: none is."""
+        taken = self.taken
+        full = -1  # instructions that can have no more of r0-r5
         for r in wanted:
-            if r in order and not self.taken[r] & mask:
-                if r > 5 or not (mask | mask >> 1) & self.many[-1] & ~self.used[r]:
+            if r in order and not taken[r] & mask:
+                if r > 5:
+                    return r
+                if full < 0:
+                    full = (mask | mask >> 1) & self.many[-1]
+                if not full or not full & ~self.used[r]:
                     return r
         return -1
 
@@ -330,11 +336,10 @@ class _Places:
         if r < 6:
             at = mask | mask >> 1
             new = at & ~self.used[r]
-            self.used[r] |= at
-            many = self.many
-            for n in range(_CALLER_USED - 1, 0, -1):
-                many[n] |= many[n - 1] & new
-            many[0] |= new
+            if new:
+                self.used[r] |= at
+                one, two, three, four = self.many
+                self.many = [one | new, two | one & new, three | two & new, four | three & new]
 
     def busy(self) -> bytearray:
         """Allocation.busy."""

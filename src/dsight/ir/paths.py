@@ -52,10 +52,21 @@ def join_paths(function: Function, words: str, passed: str = "", cpus: int = 0) 
         for instr in block.instrs:
             if instr.op in _SPLIT or instr.op == "br" and known.to_hide(instr):
                 forks += 1
-    if forks <= FEW or function.followed:
+    if forks <= FEW:
+        return function, 0
+    if function.followed and not _depended_on(function):
         return function, 0
     rewriter = _Rewriter(function, known, Words(function, words), passed, cpus)
     return rewriter.run(), rewriter.size
+
+
+def _depended_on(function: Function) -> bool:
+    """Whether there are indexes, sizes, or signed divisions."""
+    for block in function.blocks:
+        for instr in block.instrs:
+            if instr.op in ("at", "sdiv", "smod") or any(type(arg) is Bounded for arg in instr.args):
+                return True
+    return False
 
 
 class _Registers:
@@ -182,14 +193,15 @@ class _Rewriter:
         self.known = known
         self.passed, self.cpus = passed, cpus
         self.size = 0
-        self.copied = copied(function, known)
+        self.followed = function.followed  # then no branch has anything to hide
+        self.copied = {} if self.followed else copied(function, known)
         self.label = ""
         self.words = words
         self.uses_words = False
         # What this block has from a call or from memory that is not the stack.  Not from before a `loop`: a
         # verifier before 6.8 does not look back across one, and takes all there is for depended on.
         self.read: set[Reg] = set()
-        self.homes = self.choose_homes() if cpus else {}
+        self.homes = self.choose_homes() if cpus and not self.followed else {}
         self.home = NO_REG
         # Copies of what is in memory, that only this block reads; and what of them others may stand for.
         self.fresh: set[Operand] = set()
@@ -310,7 +322,7 @@ class _Rewriter:
             self.read.add(instr.dst)
         else:
             self.read.discard(instr.dst)
-        if op == "br":
+        if op == "br" and not self.followed:
             hidden = self.copied[self.label]
             a, b = [self.hide(arg) if instr.args[n] in hidden else arg for n, arg in enumerate(args[1:3], 1)]
             args = (args[0], a, b, *args[3:])
@@ -318,11 +330,11 @@ class _Rewriter:
             args = (args[0], self.through_memory(args[1]), args[2])
         elif op == "call":
             args = tuple([self.bounded(arg) if type(arg) is Bounded else arg for arg in args])
-        elif op == "set" and not self.known.any_pointer(args):
+        elif op == "set" and not self.followed and not self.known.any_pointer(args):
             op, args = self.comparison(*args)  # type: ignore[arg-type]
         elif op in ("sdiv", "smod"):
             op, args = self.division(op, *args)
-        elif op == "mov" and type(args[0]) is int and self.known.counts[instr.dst] > 1:
+        elif op == "mov" and not self.followed and type(args[0]) is int and self.known.counts[instr.dst] > 1:
             if instr.dst not in self.known.pointers:  # one of several that meet
                 op, args = "xor", (self.zero, args[0])
         self.out.append(instr if args is instr.args and dst == instr.dst else Instr(op, dst, args, instr.span))

@@ -110,7 +110,7 @@ class _Walker:
             ops = sorted([instr.op for instr in self.sets[read]])
             if ops != ["load", "peek"] and (ops != ["peek"] or struct.name != _TASK):
                 continue  # the verifier may ask for a comparison with 0, of which there is none
-            number = self.number(member.name)
+            number = self.number(member.name) if member.name else None
             for cast in self.uses.get(read, []) if number else ():
                 if self.is_cast(cast, read) and self.may_read(cast.dst, member):
                     self.names[cast.dst] = read
@@ -186,6 +186,6 @@ def _member(struct: Struct, offset: int, size: int) -> Struct | bool | None:
             return None
         if isinstance(inner, Pointer):
             to = unqualified(inner.to)
-            return to if isinstance(to, Struct) and to.kind == "struct" and to.name and not to.incomplete else True
+            return to if isinstance(to, Struct) else True
         return True if isinstance(inner, (Int, Enum)) else None
     return None

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Expression = int | tuple[Any, ...]
     Edge = tuple[list[Operand], int, "Way"]  # the labels of a jump, which of them, and what is known there
 
+_FORKS = frozenset({"set", "strcmp"})  # made with jumps: the verifier knows on each side what they give
 FREE = frozenset({"ctx", "slot"})  # what it costs nothing to have
 # Helpers after which kernel memory is what it was.
 _HARMLESS = READERS | {
@@ -333,6 +334,8 @@ class Writer:
             self.fresh.add(instr.dst)
         else:
             self.fresh.discard(instr.dst)
+        if instr.op in _FORKS:
+            way.lost.add(self.value(way, instr.dst))
         if (way.lost or way.taught) and instr.op in PURE:
             of = [self.value(way, arg) for arg in instr.args if type(arg) is Reg]
             value = self.value(way, instr.dst)

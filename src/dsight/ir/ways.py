@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dsight.ir.build import targets
 from dsight.ir.often import LACKING, weights
-from dsight.ir.ops import NO_REG, Block, Function, Instr, Reg
+from dsight.ir.ops import NO_REG, Block, Bounded, Function, Instr, Reg
 from dsight.ir.passes import SELDOM
 from dsight.ir.questions import Asked, bits
 from dsight.ir.way import FREE, Way, Writer
@@ -32,11 +32,15 @@ if TYPE_CHECKING:
 # so many more.
 ROOM = ((12, 3, 900), (4, 4, 1200), (1, 1 << 30, 0))
 SHORT = 20  # instructions of blocks that may have three times as many
+MOST_BRANCHES, MOST_FORKS = 300, 24  # more of them in a function are not followed
+_FORKS = frozenset({"set", "strcmp", "sdiv", "smod", "at"})
 FEW = 8  # answers that need not be hidden: of n of them there are 2 ** n ways at most
 
 
 def follow(function: Function) -> Function:
-    """The same function, `followed`."""
+    """The same function, `followed`; or as it is, where the verifier would know too much all the same."""
+    if not _plain(function):
+        return function
     function = _parted(function)
     asked = Asked(function)
     if not asked.worth:
@@ -44,6 +48,18 @@ def follow(function: Function) -> Function:
     follower = _Follower(function, asked)
     function = function.replace(blocks=_in_order(follower.run()), regs=follower.regs, followed=True)
     return _shown(function, follower.shown) if follower.shown else function
+
+
+def _plain(function: Function) -> bool:
+    """Whether there is little from which the verifier learns what nobody asks here: comparisons for their value, signed
+    divisions, indexes and sizes."""
+    branches = forks = 0
+    for block in function.blocks:
+        branches += block.instrs[-1].op == "br"
+        for instr in block.instrs:
+            if instr.op in _FORKS or any(type(arg) is Bounded for arg in instr.args):
+                forks += 1
+    return branches <= MOST_BRANCHES and forks <= MOST_FORKS
 
 
 def _parted(function: Function) -> Function:

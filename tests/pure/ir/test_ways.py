@@ -33,6 +33,7 @@ def function(body: str, slots: str = "") -> Function:
 
 def ran(made: Function, inputs: bytes) -> tuple[object, ...]:
     machine = genfunctions.machine_for(inputs)
+    machine.add_map("globals", "array", 4, 24, 1)
     return run(made, machine), *genfunctions.results(machine)
 
 
