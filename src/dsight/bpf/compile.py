@@ -92,7 +92,7 @@ def _compile(function: Function, stack: int, comes_in: int, bpf_loop: bool) -> t
     islands: list[int] = []
     next_island = ISLAND
     arriving: dict[str, dict[int, int]] = {blocks[0].label: {}}  # label: Emitter.holds on all ways to it
-    order = _layout(blocks)
+    order = _layout(blocks) if function.followed else list(range(len(blocks)))
     following = {blocks[n].label: blocks[m].label for n, m in itertools.pairwise(order)}
     for block in blocks:
         labels[block.label] = len(code)
@@ -150,7 +150,8 @@ def _returning(function: Function) -> Function:
 
 def _layout(blocks: tuple[Block, ...]) -> list[int]:
     """The order of the blocks in the code: each is followed by the one that most often comes next, if that may be.
-    Long programs stay as they are: relays count on it that jumps go forward."""
+    Long programs stay as they are: relays count on it that jumps go forward.  Those that are not `followed` do, too: a
+    verifier before 6.8 is in trouble where it comes first to the way on which a variable is a known 0."""
     count = len(blocks)
     if sum([len(block.instrs) for block in blocks]) > SHORT:
         return list(range(count))

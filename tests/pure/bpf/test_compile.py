@@ -17,7 +17,7 @@ from dsight.testing.work import lines_run
 
 def program(text: str) -> str:
     """The assembly of a function's body, without slot numbers and comments."""
-    spec = compile_function(parse(text), "raw_tp")
+    spec = compile_function(parse(text).replace(followed=True), "raw_tp")
     return "\n".join([asm.show_insn(i) for i in spec.insns])
 
 

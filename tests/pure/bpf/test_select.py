@@ -49,7 +49,9 @@ def selected(ir: str) -> str:
     instrs = list(first.instrs)
     instrs[n] = instrs[n].replace(span=HERE)
     function = function.replace(blocks=(first.replace(instrs=tuple(instrs)), *rest))
-    return "\n".join([asm.show_insn(i) for i in compile_function(function, "raw_tp").insns if i.span is HERE])
+    return "\n".join(
+        [asm.show_insn(i) for i in compile_function(function.replace(followed=True), "raw_tp").insns if i.span is HERE]
+    )
 
 
 ROWS: list[tuple[str, str, list[str]]] = [
