@@ -43,7 +43,8 @@ STACK = 512  # bytes; include/linux/filter.h, MAX_BPF_STACK
 _CALLER_USED = 4  # at most; the other two are for `select`
 # r1-r3 late: they are wanted most, by the arguments of calls
 _ANY, _CALLEE = (0, 5, 4, 3, 2, 1, 6, 7, 8, 9), (6, 7, 8, 9)
-_LEVELS = [2.7**n for n in range(-40, 10) if n]  # of worth; what is on one is worth about as much
+# What is on one level of worth is worth about as much; those around 1, which most are of, are one.
+_LEVELS = [2.7**n for n in range(-40, 10) if n]
 _ROOMY = 64  # bytes of stack slots that are not worth sharing
 
 

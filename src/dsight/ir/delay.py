@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def delay(function: Function) -> Function:
-    bits: dict[Reg, int] = {}
+    bits: dict[Operand, int] = {}
     for block in function.blocks:
         for instr in block.instrs:
             if _constant(instr) and instr.dst not in bits:
@@ -35,9 +35,9 @@ def delay(function: Function) -> Function:
         late = _common([at_end[label] for label in before.get(block.label, ())])
         for label in before.get(block.label, ()):
             for reg in [reg for reg in at_end[label] if reg not in late]:
-                if live[block.label] & bits[reg]:  # type: ignore[index]
+                if live[block.label] & bits[reg]:
                     made[label].insert(-1, at_end[label].pop(reg))
-        late = {reg: instr for reg, instr in late.items() if live[block.label] & bits[reg]}  # type: ignore[index]
+        late = {reg: instr for reg, instr in late.items() if live[block.label] & bits[reg]}
         out = made[block.label] = []
         for instr in block.instrs:
             for arg in instr.args if late else ():

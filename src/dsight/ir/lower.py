@@ -31,7 +31,7 @@ from dsight.ir import (
     lower_var,
 )
 from dsight.ir.build import Builder, of_cpu
-from dsight.ir.maps import ACTIVE, DROPS, EACH_CPU, LINE, STATE, MapSpec
+from dsight.ir.maps import ACTIVE, AT_ONCE, DROPS, EACH_CPU, LINE, STATE, MapSpec
 from dsight.ir.ops import Function, MapRef, Reg
 from dsight.ir.passes import SELDOM
 from dsight.ir.storage import PERCPU_VALUE, Storage, round8
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SCRATCH_LIMIT = 4 << 20  # bytes, for each CPU and program
-AT_ONCE = 1 << 20  # bytes, for all CPUs in one value of an array: some kernels' largest is 4 MiB (KMALLOC_MAX_SIZE)
 
 # How many IR instructions a part has before the next one begins: jumps reach 32767 BPF instructions, and the
 # verifier's work grows faster than a program does.  The kernel follows 33 tail calls (MAX_TAIL_CALL_CNT), so the

@@ -86,7 +86,7 @@ def _store(low: Lowering, at: int, size: int, value: int, held: Reg) -> None:
     b.start(make)
     full, made = b.label("full"), b.label("made")
     b.call("map_update_elem", MapRef(THREAD), _key(low), _zeroes(low, b.reg()), 0)
-    b.set(found, "call", "map_lookup_elem", MapRef(THREAD), _key(low))
+    _look_up(low, found)
     b.br("eq", found, 0, full, made)
     b.start(full)
     low.count(DYN_DROPS)
@@ -103,13 +103,8 @@ def _store(low: Lowering, at: int, size: int, value: int, held: Reg) -> None:
 def _make_and_store(low: Lowering, at: int, size: int, value: int, held: Reg) -> None:
     """Where nobody has asked yet whether the thread has an element: mostly it has none.  To make one that may be there
     already costs a call less than to look first."""
-    b, key = low.b, _key(low)
-    thread, found = lower_builtin.builtin(low, "pid_tgid"), b.reg()
-
-    def look_up() -> None:
-        low.known.pop(KEY, None)
-        b.set(found, "call", "map_lookup_elem", MapRef(THREAD), _key(low))
-
+    b, key = low.b, _key(low)  # known on both ways
+    found = b.reg()
     look, make = b.label("look"), b.label("new_thread")
     there, full, done = b.label("thread"), b.label("full"), b.label("assigned")
     b.br("eq", value, 0, look, make)
@@ -117,7 +112,7 @@ def _make_and_store(low: Lowering, at: int, size: int, value: int, held: Reg) ->
     b.call("map_update_elem", MapRef(THREAD), key, _zeroes(low, b.reg()), 1)  # BPF_NOEXIST
     b.jmp(look)
     b.start(look)
-    b.set(found, "call", "map_lookup_elem", MapRef(THREAD), key)
+    _look_up(low, found)
     none = b.label("no_thread")
     b.br("ne", found, 0, there, none)
     b.start(there)
@@ -130,7 +125,7 @@ def _make_and_store(low: Lowering, at: int, size: int, value: int, held: Reg) ->
     b.set(held, "mov", 0)
     b.jmp(done)
     b.start(done)
-    low.remember(FOUND, found, (thread,), look_up)
+    _remember_found(low, found)
 
 
 def give_back(low: Lowering) -> None:
@@ -138,7 +133,7 @@ def give_back(low: Lowering) -> None:
     b = low.b
     low.zeroed = False
     found = _found(low)
-    look, gone, done = b.label("zeroed"), b.label("give_back"), b.label("given_back")
+    look, gone, done = b.label("all_zero"), b.label("give_back"), b.label("given_back")
     b.br("eq", found, 0, done, look)
     b.start(look)
     left = b.load(found, 0, 8)
@@ -169,17 +164,23 @@ def _key(low: Lowering) -> Reg:
 def _found(low: Lowering) -> Reg:
     found = low.known.get(FOUND)
     if found is None:
-        b, thread, made = low.b, lower_builtin.builtin(low, "pid_tgid"), low.b.reg()
-
-        def look_up() -> None:
-            low.known.pop(KEY, None)
-            b.set(made, "call", "map_lookup_elem", MapRef(THREAD), _key(low))
-
-        b.set(made, "call", "map_lookup_elem", MapRef(THREAD), _key(low))
-        low.remember(FOUND, made, (thread,), look_up)
-        return made
+        found = low.b.reg()
+        _look_up(low, found)
+        _remember_found(low, found)
     assert isinstance(found, Reg)
     return found
+
+
+def _look_up(low: Lowering, found: Reg) -> None:
+    low.b.set(found, "call", "map_lookup_elem", MapRef(THREAD), _key(low))
+
+
+def _remember_found(low: Lowering, found: Reg) -> None:
+    def again() -> None:
+        low.known.pop(KEY, None)
+        _look_up(low, found)
+
+    low.remember(FOUND, found, (lower_builtin.builtin(low, "pid_tgid"),), again)
 
 
 def _words(low: Lowering) -> Reg:

@@ -6,6 +6,7 @@ from dsight.value import Value
 
 EACH_CPU = -1  # max_entries: as many as there may be CPUs
 LINE = 64  # bytes; in one value for all CPUs no two share a cache line
+AT_ONCE = 1 << 20  # bytes, for all CPUs in one value of an array: some kernels' largest is 4 MiB (KMALLOC_MAX_SIZE)
 
 # What programs and session share beside the records.
 # Offsets in the globals map.

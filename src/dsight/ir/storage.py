@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from dsight import record
 from dsight.errors import fail
-from dsight.ir.maps import GLOBALS_START, LINE, NAME_SIZE, MapSpec
+from dsight.ir.maps import AT_ONCE, GLOBALS_START, LINE, NAME_SIZE, MapSpec
 from dsight.lang import typed
 from dsight.lang.types import (
     Array,
@@ -243,8 +243,6 @@ class Storage:
         return found
 
     def _lay_aggregation(self, agg: typed.Aggregation, named: dict[tuple[int, int], str]) -> AggLayout:
-        from dsight.ir.lower import AT_ONCE
-
         keys = [
             name_field(named[agg.id, i], self._script) if (agg.id, i) in named else self._key_field(t)
             for i, t in enumerate(agg.keys)

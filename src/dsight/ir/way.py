@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from dsight.ir.ops import Block, Operand
-    from dsight.ir.questions import Condition, Names, Question
+    from dsight.ir.questions import Condition, Names
 
     # What a register holds at a place on a way: a constant as a tuple of one number, else a number that stands for
     # nothing else on this way.
@@ -45,8 +45,8 @@ class Way:
     def __init__(
         self,
         holds: dict[Operand, Held],
-        constants: dict[int, int],
-        answers: dict[Question, bool],
+        constants: dict[Held, int],
+        answers: dict[tuple[Held, Condition, int], bool],
         has: dict[Expression, tuple[Held, Reg, tuple[Held, ...]]],
         taught: set[Held],
         lost: set[Held],
@@ -72,12 +72,12 @@ class Way:
         """Of a value; None: who knows."""
         if type(value) is tuple:
             return answered(condition, value[0], b)
-        known = self.constants.get(value)  # type: ignore[arg-type]
+        known = self.constants.get(value)
         if known is not None:
             return answered(condition, known, b)
-        return self.answers.get((value, condition, b))  # type: ignore[arg-type]
+        return self.answers.get((value, condition, b))
 
-    def learn(self, value: int, condition: Condition, b: int, yes: bool) -> None:
+    def learn(self, value: Held, condition: Condition, b: int, yes: bool) -> None:
         self.answers[value, condition, b] = yes
         if condition == "eq" and yes:
             self.constants[value] = b
@@ -114,6 +114,13 @@ class Writer:
         number = self.names.of.get(reg)
         return int(reg) if number is None or number in self.names.volatile else number
 
+    def held(self, operand: Operand) -> Held:
+        """A register's value here, or a number's."""
+        if type(operand) is Reg:
+            return self.value(self.way, operand)
+        assert type(operand) is int
+        return (operand & MASK,)
+
     def valued(self, key: int) -> int:
         number = self.values.get(key)
         if number is None:
@@ -143,15 +150,14 @@ class Writer:
         way = self.way
         condition, a, b, turned = question(last)
         then, other = last.args[3:]
-        value: Held = self.value(way, a) if type(a) is Reg else (a & MASK,)  # type: ignore[operator]
-        against: Held = self.value(way, b) if type(b) is Reg else (b & MASK,)  # type: ignore[operator]
+        value, against = self.held(a), self.held(b)
         answer = None
         if type(against) is int and against in way.constants:
             against = (way.constants[against],)
         if type(against) is tuple:
             answer = way.answer(value, condition, against[0])
         peek = self.names.reads.get(a) if last.args[0] == "any" else None
-        if peek is not None and (a in self.checked or self.value(way, peek.args[0]) in way.readable):  # type: ignore[arg-type]
+        if peek is not None and (a in self.checked or self.held(peek.args[0]) in way.readable):
             answer = not turned  # whatever it is
         if answer is not None:
             labels = [then if answer != turned else other]
@@ -169,7 +175,9 @@ class Writer:
                 if last.args[0] != "any" and last.args[1] == a:
                     side.taught.add(value)
         if peek is not None:
-            sides[0].readable.add(self.value(way, peek.args[0]))  # type: ignore[arg-type]
+            sides[0].readable.add(self.held(peek.args[0]))
+            for key in [key for key, (_, reg, _) in way.has.items() if reg == a]:
+                del sides[1].has[key]  # it may be that there is nothing to be read: each clause faults for itself
         self.arrive(labels, 0, sides[0])
         self.arrive(labels, 1, sides[1])
         return labels
@@ -233,7 +241,7 @@ class Writer:
             self.moved(Instr("mov", dst, (signed(constant),), instr.span), (constant,))
             return
         if op == "mov":
-            self.moved(instr, self.value(way, args[0]))  # type: ignore[arg-type]
+            self.moved(instr, self.held(args[0]))
             return
         if op == "call":
             helper = args[0]
@@ -253,7 +261,7 @@ class Writer:
             peeked = names.reads[dst]
             way.holds[dst] = value = self.valued(self.at)
             way.has[self.key(number, peeked)] = value, dst, () if number is None else self.values_of(peeked)
-            way.readable.add(self.value(way, peeked.args[0]))  # type: ignore[arg-type]
+            way.readable.add(self.held(peeked.args[0]))
             self.out.append(instr)
             self.made_of(instr)
         elif op == "cast" or (op == "peek" and number is None):
@@ -282,8 +290,7 @@ class Writer:
             condition, a, b, turned = question(instr)
             if type(b) is not int:
                 return None
-            value = (a & MASK,) if type(a) is int else self.value(self.way, a)  # type: ignore[arg-type]
-            answer = self.way.answer(value, condition, b & MASK)
+            answer = self.way.answer(self.held(a), condition, b & MASK)
             return None if answer is None else int(answer != turned)
         if op in UNARY and type(args[0]) is int:
             return UNARY[op](args[0] & MASK)

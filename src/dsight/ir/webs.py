@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def split(function: Function) -> Function:
     counts = set_counts(function)
-    many = {Reg(n): 1 << n for n, count in enumerate(counts) if count > 1}
+    many: dict[Operand, int] = {Reg(n): 1 << n for n, count in enumerate(counts) if count > 1}
     if not many:
         return function
     live = live_at_start(function, many)
@@ -43,7 +43,7 @@ def split(function: Function) -> Function:
             read = live[label]
             there = at_start.get(label)
             if there is None:
-                at_start[label] = {reg: n for reg, n in here.items() if read & many[reg]}  # type: ignore[index]
+                at_start[label] = {reg: n for reg, n in here.items() if read & many[reg]}
             else:
                 for reg, n in there.items():
                     above[top(here[reg])] = top(n)
@@ -89,7 +89,7 @@ def split(function: Function) -> Function:
     return function.replace(blocks=tuple(blocks), regs=regs)
 
 
-def live_at_start(function: Function, bits: dict[Reg, int]) -> dict[str, int]:
+def live_at_start(function: Function, bits: dict[Operand, int]) -> dict[str, int]:
     """By block: those that are read from its start on before they are set."""
     live: dict[str, int] = {}
     for block in reversed(function.blocks):

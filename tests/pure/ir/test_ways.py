@@ -314,3 +314,29 @@ def test_walk_leaves_alone(body: str) -> None:
 def test_pointers_to_no_struct_are_numbers() -> None:
     shown = walked("%5 = peek %4+16, 8\n%6 = mul %5, 3\n%7 = peek %4+24, 8\n%8 = add %6, %7\nret %8")
     assert "get_current_task_btf" in shown
+
+
+def test_what_is_not_there_is_asked_for_again() -> None:
+    """After a fault the next clause faults for itself."""
+    first = PEEK.replace("ret 99", "jmp on")
+    again = PEEK.replace("%4", "%14")
+    for label in ("there", "zero", "bad", "good"):
+        again = again.replace(label, f"{label}_2")
+    text = f"""%3 = slot buffer
+        %10 = cast %1, 5, 0
+        br eq %2, 9 -> ask, on
+        ask:
+        %4 = peek %10+16, 8
+        {first}jmp on
+        on:
+        %12 = cast %1, 5, 0
+        br eq %2, 9 -> more, out
+        more:
+        %14 = peek %12+16, 8
+        {again}ret %14
+        out:
+        ret 7"""
+    after = follow(function(text, " buffer:8"))
+    verify(after)
+    bad = [block.label for block in after.blocks if block.label.startswith("bad")]
+    assert len(bad) == 2 and show(after).count("= peek") == 2
